@@ -1,0 +1,35 @@
+# The commands of a developer. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+
+# Debian keeps the servers' programs out of the PATH.
+export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
+
+.PHONY: help demo build test fmt lint postgres tools
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: postgres ## A throwaway PostgreSQL, a sample application and a daemon, to play with
+	cargo build --release --locked
+	exec target/release/pgherald demo
+
+build: ## Build the release binary
+	cargo build --release --locked
+
+test: postgres tools ## Everything that CI runs
+	tests/run
+
+fmt: ## Format the code
+	cargo fmt --all
+
+lint: ## Format check and clippy, warnings as errors
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+postgres: # PostgreSQL's programs, from the system's packages where they are missing
+	@command -v initdb >/dev/null || tests/tools/install postgresql
+
+tools: # What the tests need besides: cargo-nextest
+	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest

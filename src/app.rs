@@ -1,0 +1,239 @@
+//! The house: start everything, serve, drain. The only file that spawns.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tracing::{info, warn};
+
+use crate::access::Access;
+use crate::config::Config;
+use crate::database::{Database, DatabaseError};
+use crate::gate::Gate;
+use crate::hub::Hub;
+use crate::keyring::{Keyring, KeyringError};
+use crate::listener::Listener;
+use crate::metrics as m;
+use crate::routes::{self, Doors};
+use crate::session::Context;
+use crate::token::Rules;
+
+/// The largest head of an HTTP request. hyper's least is 8 KiB, a token may have as much.
+const HTTP_BUFFER_BYTES: usize = 32 * 1024;
+/// How often the histograms' memory is tidied.
+const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the daemon did not start: what, why, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting is unusable.
+    #[error("{0}")]
+    Settings(String),
+    /// The database can't be used.
+    #[error("{0}")]
+    Database(#[from] DatabaseError),
+    /// The identity provider can't be reached.
+    #[error("{0}")]
+    Keys(String),
+    /// The address can't be served on.
+    #[error("cannot listen on {address}: {error}: choose another http.listen, or stop what uses it")]
+    Bind {
+        /// `http.listen`.
+        address: SocketAddr,
+        /// The system's word.
+        error: std::io::Error,
+    },
+    /// Another recorder is installed in this process.
+    #[error("metrics: {0}")]
+    Metrics(String),
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// Every session was told and has gone.
+    Whole,
+    /// `limits.drain_grace` ran out first.
+    Short {
+        /// Sessions still open.
+        sessions: usize,
+    },
+}
+
+/// A daemon that listens to the database and is bound to its address.
+pub struct App {
+    config: Config,
+    context: Arc<Context>,
+    doors: Arc<Doors>,
+    listener: Listener,
+    socket: TcpListener,
+    sessions: TaskTracker,
+    prometheus: PrometheusHandle,
+}
+
+impl App {
+    /// Opens all that a daemon needs, and fails fast with the real error.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let rules = Rules::new(&config).map_err(|error| StartError::Settings(error.to_string()))?;
+        let keyring = Keyring::open(&config).await.map_err(|error| match error {
+            KeyringError::Settings(text) => StartError::Settings(text),
+            error @ KeyringError::Jwks(_) => StartError::Keys(error.to_string()),
+        })?;
+        let prometheus = record_metrics()?;
+        raise_file_limit(&config);
+        let socket = bind(config.http.listen).await?;
+        let database = Arc::new(Database::open(&config.database)?);
+        let hub = Hub::new(&config.limits);
+        let access = Arc::new(Access::open(&config, Arc::clone(&database)).await?);
+        let listener = Listener::start(&config, &hub, &access).await?;
+        let context = Arc::new(Context {
+            hub,
+            access,
+            keyring: Arc::new(keyring),
+            limits: config.limits.clone(),
+            leeway_seconds: rules.leeway_seconds(),
+            drain: CancellationToken::new(),
+        });
+        let sessions = TaskTracker::new();
+        let spawn = {
+            let sessions = sessions.clone();
+            Box::new(move |session| drop(sessions.spawn(session)))
+        };
+        let doors = Arc::new(Doors {
+            websocket_paths: config.http.websocket_paths.clone(),
+            gate: Gate::new(&config, &context, &database, listener.up()),
+            context: Arc::clone(&context),
+            prometheus: prometheus.clone(),
+            spawn,
+        });
+        Ok(Self { config, context, doors, listener, socket, sessions, prometheus })
+    }
+
+    /// Where it serves; the real port where 0 was asked for.
+    pub fn address(&self) -> std::io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// Serves until `stop` resolves, then drains.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
+        let Self { config, context, doors, listener, socket, sessions, prometheus } = self;
+        let limits = config.limits;
+        match socket.local_addr() {
+            Ok(address) => info!(%address, "listening"),
+            Err(error) => warn!(%error, "listening on an unknown address"),
+        }
+        // Dropping a handle ends its task: nothing outlives this function.
+        let _listener = AbortOnDropHandle::new(tokio::spawn(listener.run()));
+        let _upkeep = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = interval(METRICS_UPKEEP_INTERVAL);
+            loop {
+                ticks.tick().await;
+                prometheus.run_upkeep();
+            }
+        }));
+        let _http =
+            AbortOnDropHandle::new(tokio::spawn(accept(socket, doors, limits.connections, limits.header_timeout)));
+        stop.await;
+        info!(sessions = context.hub.sessions(), "draining");
+        context.drain.cancel();
+        sessions.close();
+        let began = Instant::now();
+        match timeout(limits.drain_grace, sessions.wait()).await {
+            Ok(()) => {
+                info!(took_ms = began.elapsed().as_millis(), "drained");
+                Drained::Whole
+            }
+            Err(_) => {
+                let sessions = sessions.len();
+                warn!(sessions, "sessions were still open when limits.drain_grace ended");
+                Drained::Short { sessions }
+            }
+        }
+    }
+}
+
+/// Serves HTTP on every connection, `connections_max` at once, until it is aborted.
+async fn accept(socket: TcpListener, doors: Arc<Doors>, connections_max: usize, header_timeout: Duration) {
+    let room = Arc::new(Semaphore::new(connections_max));
+    let service = TowerToHyperService::new(warp::service(routes::all(doors)));
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HTTP_BUFFER_BYTES);
+    let connections = TaskTracker::new();
+    loop {
+        let stream = match socket.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: those who wait are served when others leave.
+                warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+            turn_away(&stream);
+            continue;
+        };
+        // Without it, small frames wait for the client's acknowledgement: five messages took 40 ms, not 10.
+        let _ = stream.set_nodelay(true);
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        connections.spawn(async move {
+            let _ = connection.await;
+            drop(permit);
+        });
+    }
+}
+
+/// A 503 without reading the request; lost where the client is not quick, which is fair when full.
+fn turn_away(stream: &TcpStream) {
+    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
+        content-type: application/json\r\ncontent-length: 72\r\n\r\n\
+        {\"error\":\"full\",\"message\":\"this daemon has no room for more connections\"}";
+    metrics::counter!(m::REFUSED, "reason" => "connections").increment(1);
+    if let Ok(standard) = socket2::SockRef::from(stream).try_clone() {
+        let _ = standard.send(FULL);
+        let _ = standard.shutdown(std::net::Shutdown::Write);
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, error })
+}
+
+fn record_metrics() -> Result<PrometheusHandle, StartError> {
+    let builder = PrometheusBuilder::new().set_buckets(m::BUCKETS_SECONDS);
+    let handle = builder
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(|error| StartError::Metrics(error.to_string()))?;
+    m::describe();
+    Ok(handle)
+}
+
+/// A session is a file descriptor; most systems allow 1024 until asked.
+fn raise_file_limit(config: &Config) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let wanted = (config.limits.sessions + config.limits.connections + 100) as u64;
+    if current.is_some_and(|now| now < wanted) {
+        let target = maximum.map_or(wanted, |most| most.min(wanted));
+        if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: Some(target), maximum }) {
+            warn!(%error, "cannot raise the limit of open files");
+        }
+        if target < wanted {
+            warn!(
+                allowed = target,
+                wanted,
+                "the system allows fewer open files than limits.sessions needs: raise it (ulimit -n, LimitNOFILE=)"
+            );
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The commands, one file each.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::config::{Config, File, LogFormat};
+use crate::database::DatabaseError;
+use crate::settings::Problems;
+
+mod check;
+mod demo;
+mod migrate;
+mod serve;
+mod status;
+mod tail;
+mod token;
+mod watch;
+
+/// Bad configuration (`EX_USAGE` of sysexits).
+pub const EXIT_CONFIGURATION: u8 = 64;
+
+/// Tells every browser, within milliseconds, which of its cached PostgreSQL data is stale.
+#[derive(Debug, Parser)]
+#[command(name = "pgherald", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    after_help = "Settings: defaults < pgherald.toml < PGHERALD__SECTION__KEY; DATABASE_URL and PG* are understood.\n\
+    Exit codes: 0 done or drained, 1 could not start, finish or drain, 64 bad configuration, 2 bad arguments.\n\
+    Start here: pgherald migrate; pgherald watch public.tasks --project project_id; pgherald serve"
+)]
+pub struct Cli {
+    /// Configuration file [default: pgherald.toml in the working directory, if there is one]
+    #[arg(long, short, global = true, value_name = "FILE", env = "PGHERALD_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve,
+    /// Install or update the schema pgherald in the database
+    Migrate,
+    /// Make a table tell of its changes
+    Watch(watch::Watch),
+    /// Make a table silent again
+    Unwatch(watch::Unwatch),
+    /// Show what is installed and which tables are watched
+    Status,
+    /// Print the frames of a project, one a line
+    Tail(tail::Tail),
+    /// Mint a token for a test or a script
+    Token(token::Mint),
+    /// Check the configuration and print the effective one, secrets redacted
+    Check,
+    /// Start a throwaway PostgreSQL, a sample application and a daemon, to play with
+    Demo(demo::Demo),
+    /// Print a completion script: pgherald completions bash > /etc/bash_completion.d/pgherald
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Why a command failed, and with which exit code.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What, why, and what to do.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure with exit code 1.
+    pub fn new(message: impl ToString) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self { code: EXIT_CONFIGURATION, message: problems.to_string() }
+    }
+}
+
+impl From<DatabaseError> for Failure {
+    fn from(error: DatabaseError) -> Self {
+        Self::new(error)
+    }
+}
+
+/// Does what the command line says. `environment` is the process's.
+pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let load = || Config::load(cli.config.as_deref().map_or(File::Usual, File::Named), environment);
+    match cli.command {
+        Command::Serve => block_on(serve::run(load()?)),
+        Command::Migrate => block_on(migrate::run(load()?)),
+        Command::Watch(arguments) => block_on(watch::watch(load()?, arguments)),
+        Command::Unwatch(arguments) => block_on(watch::unwatch(load()?, arguments)),
+        Command::Status => block_on(status::run(load()?)),
+        Command::Tail(arguments) => block_on(tail::run(load()?, arguments)),
+        Command::Token(arguments) => token::run(&load()?, &arguments),
+        Command::Check => block_on(check::run(load()?)),
+        Command::Demo(arguments) => block_on(demo::run(arguments, environment)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "pgherald", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)?;
+    let result = runtime.block_on(work);
+    // What still sits in a blocking call (a name look-up) is not waited for.
+    runtime.shutdown_background();
+    result
+}
+
+/// Sends the log to standard error, as `[log]` says.
+fn log(config: &Config) {
+    use tracing_subscriber::filter::Targets;
+    use tracing_subscriber::prelude::*;
+    let filter: Targets = config.log.level.parse().unwrap_or_default();
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let registry = tracing_subscriber::registry().with(filter);
+    let set = match config.log.format {
+        LogFormat::Text => {
+            registry.with(layer.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))).try_init()
+        }
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+    };
+    if let Err(error) = set {
+        eprintln!("pgherald: no log: {error}");
+    }
+}

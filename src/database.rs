@@ -1,0 +1,153 @@
+//! Connections to PostgreSQL: the pool for queries, single ones for the listener and the commands.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Client, Connection, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config;
+use crate::conninfo::ConnInfo;
+use crate::tls;
+
+/// The TLS stream of a connection.
+pub type Tls = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+/// What went wrong between us and PostgreSQL: where, why, and what to do. Never holds a password.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct DatabaseError {
+    text: String,
+    code: Option<SqlState>,
+}
+
+impl DatabaseError {
+    /// One with just a text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), code: None }
+    }
+
+    /// From a query's error, with PostgreSQL's own message, detail and hint.
+    pub fn query(error: &tokio_postgres::Error) -> Self {
+        let Some(db) = error.as_db_error() else { return Self { text: chain(error), code: None } };
+        let more = [db.detail().map(|detail| format!(" ({detail})")), db.hint().map(|hint| format!(": {hint}"))];
+        let text = more.into_iter().flatten().fold(db.message().to_owned(), |text, part| text + &part);
+        Self { text, code: Some(db.code().clone()) }
+    }
+
+    /// The same, said of `what`.
+    pub fn context(self, what: &str) -> Self {
+        Self { text: format!("{what}: {}", self.text), code: self.code }
+    }
+
+    /// A value did not fit its type (SQLSTATE class 22), such as text where an integer is asked for.
+    pub fn is_bad_value(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.code().starts_with("22"))
+    }
+
+    fn connecting(server: &ConnInfo, error: &tokio_postgres::Error) -> Self {
+        let code = error.code().cloned();
+        let advice = match &code {
+            Some(code) if *code == SqlState::INVALID_PASSWORD => {
+                "check the password in database.url, PGPASSWORD or the password file"
+            }
+            Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
+                "check the user in database.url and the server's pg_hba.conf"
+            }
+            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => "check the database's name in database.url",
+            Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
+                "raise max_connections or lower database.pool_connections"
+            }
+            Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => "the server is starting or stopping: try again",
+            Some(_) => "see the server's log",
+            None => "check database.url, and that the server listens there",
+        };
+        let why = error.as_db_error().map_or_else(|| chain(error), |db| db.message().to_owned());
+        Self { text: format!("cannot connect to {}: {why}: {advice}", server.redacted()), code }
+    }
+}
+
+/// The pool, with a bound on every wait.
+pub struct Database {
+    pool: Pool,
+    query_timeout: Duration,
+}
+
+impl Database {
+    /// A pool; it connects when first asked.
+    pub fn open(settings: &config::Database) -> Result<Self, DatabaseError> {
+        let connector = tls::connector(&settings.server.tls)
+            .map_err(|error| DatabaseError::new(format!("database.url: {error}")))?;
+        let manager_config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(settings.server.postgres.clone(), connector, manager_config);
+        let pool = Pool::builder(manager)
+            .max_size(settings.pool_connections)
+            .runtime(deadpool_postgres::Runtime::Tokio1)
+            .wait_timeout(Some(settings.query_timeout))
+            .create_timeout(Some(settings.connect_timeout))
+            .recycle_timeout(Some(settings.query_timeout))
+            .build()
+            .map_err(|error| DatabaseError::new(error.to_string()))?;
+        Ok(Self { pool, query_timeout: settings.query_timeout })
+    }
+
+    /// Whether `sql` gives a row, within `database.query_timeout`. A connection that did not answer in time is
+    /// thrown away: behind a silent network it would never answer again.
+    pub async fn exists(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<bool, DatabaseError> {
+        let client = self.pool.get().await.map_err(|error| DatabaseError::new(chain(&error)))?;
+        match timeout(self.query_timeout, client.query_typed(sql, parameters)).await {
+            Ok(Ok(rows)) => Ok(!rows.is_empty()),
+            Ok(Err(error)) => Err(DatabaseError::query(&error)),
+            Err(_) => {
+                drop(Object::take(client));
+                Err(DatabaseError::new("no answer within database.query_timeout"))
+            }
+        }
+    }
+
+    /// Whether the pool answers a query now.
+    pub async fn answers(&self) -> bool {
+        self.exists("select 1", &[]).await.is_ok()
+    }
+}
+
+/// One connection of one's own, within `limit`; the caller drives the second half.
+pub async fn connect(server: &ConnInfo, limit: Duration) -> Result<(Client, Connection<Socket, Tls>), DatabaseError> {
+    let connector = tls::connector(&server.tls).map_err(|error| DatabaseError::new(error.to_string()))?;
+    // tokio-postgres's own connect_timeout covers the TCP part only.
+    match timeout(limit, server.postgres.connect(connector)).await {
+        Ok(Ok(pair)) => Ok(pair),
+        Ok(Err(error)) => Err(DatabaseError::connecting(server, &error)),
+        Err(_) => {
+            let limit = humantime::format_duration(limit);
+            Err(DatabaseError::new(format!(
+                "cannot connect to {}: no answer within {limit}: check database.url and the network",
+                server.redacted()
+            )))
+        }
+    }
+}
+
+/// An error with its causes: the last one tells.
+fn chain(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source()).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Does `work` on one connection of its own.
+pub async fn with_client<T, E: From<DatabaseError>>(
+    server: &ConnInfo,
+    limit: Duration,
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
+) -> Result<T, E> {
+    let (mut client, connection) = connect(server, limit).await?;
+    tokio::select! {
+        result = work(&mut client) => result,
+        ended = connection => Err(match ended {
+            Err(error) => DatabaseError::query(&error).into(),
+            Ok(()) => DatabaseError::new("the server closed the connection").into(),
+        }),
+    }
+}

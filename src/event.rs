@@ -1,0 +1,231 @@
+//! What changed: the one word that travels from Postgres to the sockets.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::resource::ResourceNames;
+
+/// Longest accepted project id and resource name, in bytes. A notification is under 8000 bytes anyway;
+/// this keeps hub keys and metrics small whatever a hostile payload holds.
+pub const NAME_BYTES_MAX: usize = 200;
+
+/// The scope that sessions subscribe to. Not empty, at most [`NAME_BYTES_MAX`] bytes, no control
+/// characters, never `*`. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProjectId(Arc<str>);
+
+impl ProjectId {
+    /// Checks `text` once, at the door. Errors with a sentence that may be shown to a client.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        match text {
+            "" => Err("project_id is empty"),
+            "*" => Err("project_id must name one project, not *"),
+            _ if text.len() > NAME_BYTES_MAX => Err("project_id is longer than 200 bytes"),
+            _ if text.chars().any(char::is_control) => Err("project_id has control characters"),
+            _ => Ok(Self(text.into())),
+        }
+    }
+
+    /// The id as it stands in payloads and frames.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ProjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl fmt::Display for ProjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whom a change concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The sessions of one project.
+    Project(ProjectId),
+    /// The sessions of every project: TRUNCATE, tables shared by all, rows without a project.
+    EveryProject,
+}
+
+/// What was done to the rows; TRUNCATE travels as `Delete` without ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Action {
+    /// Rows came.
+    Insert,
+    /// Rows changed, or moved between projects.
+    Update,
+    /// Rows went.
+    Delete,
+}
+
+impl Action {
+    /// The SQL keyword, as payloads and frames spell it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Insert => "INSERT",
+            Self::Update => "UPDATE",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+/// The id of an invalidation, the same on every daemon: the transaction's id (`xid8`) and the place of the
+/// notification within it. Transactions are not ordered by their id, so cursors are compared for equality only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// `pg_current_xact_id()` of the writing transaction.
+    pub transaction: u64,
+    /// 0 for the first notification of the transaction, counted by [`Ordinals`].
+    pub ordinal: u32,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.transaction, self.ordinal)
+    }
+}
+
+/// Counts the notifications of one transaction. Postgres delivers them together and in the same order to every
+/// listener, so every daemon counts the same.
+#[derive(Debug, Default)]
+pub struct Ordinals {
+    last: Option<Cursor>,
+}
+
+impl Ordinals {
+    /// The cursor of the next notification of `transaction`.
+    pub fn next(&mut self, transaction: u64) -> Cursor {
+        let ordinal = match self.last {
+            Some(last) if last.transaction == transaction => last.ordinal.saturating_add(1),
+            _ => 0,
+        };
+        let cursor = Cursor { transaction, ordinal };
+        self.last = Some(cursor);
+        cursor
+    }
+}
+
+/// One change event, parsed from a notification.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalidation {
+    /// The resource's name, already normalized.
+    pub resource: Arc<str>,
+    /// Who is told.
+    pub scope: Scope,
+    /// What was done.
+    pub action: Action,
+    /// The rows; `None` = the whole resource.
+    pub ids: Option<Vec<String>>,
+    /// As the payload gave it (RFC 3339 by convention); `None` = stamp it at receipt.
+    pub timestamp: Option<String>,
+    /// The writing transaction, where the payload names it.
+    pub transaction: Option<u64>,
+}
+
+/// Why a payload could not be read. The text never repeats more than a field name.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Malformed {
+    /// Not a JSON object with the fields of `docs/protocol.md`, in their types.
+    #[error("not a payload: {0}")]
+    Json(String),
+    /// Neither `resource` nor `table`, or one that is empty or too long.
+    #[error("no usable resource or table name")]
+    Resource,
+    /// No `project_id`, or one that [`ProjectId::parse`] refuses.
+    #[error("no usable project_id: {0}")]
+    Project(&'static str),
+    /// An id that is neither a string nor a number.
+    #[error("an id is neither a string nor a number")]
+    Id,
+}
+
+#[derive(Deserialize)]
+struct Payload<'a> {
+    resource: Option<String>,
+    table: Option<String>,
+    action: Action,
+    // Twice an option: absent is malformed, null is "a row of no project".
+    #[serde(default, borrow, deserialize_with = "present")]
+    project_id: Option<Option<&'a RawValue>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ids: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    cursor: Option<&'a RawValue>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
+    Option::deserialize(from).map(Some)
+}
+
+impl Invalidation {
+    /// Reads a notification's payload, in both spellings: what our triggers send and what teams send by hand
+    /// (`docs/protocol.md`). Any role may NOTIFY, so nothing in it is trusted: unknown fields are ignored, a
+    /// missing id or an empty list means the whole resource, a null project means every project.
+    pub fn parse(payload: &str, names: &ResourceNames) -> Result<Self, Malformed> {
+        let raw: Payload<'_> = serde_json::from_str(payload).map_err(|error| Malformed::Json(place(&error)))?;
+        let resource = match (&raw.resource, &raw.table) {
+            (Some(label), _) if usable(label) => label.as_str().into(),
+            (None, Some(table)) if usable(table) => names.of_table(table),
+            _ => return Err(Malformed::Resource),
+        };
+        let project = match raw.project_id {
+            None => return Err(Malformed::Project("it is missing")),
+            Some(None) => None,
+            Some(Some(value)) => Some(scalar(value).ok_or(Malformed::Project("neither a string nor a number"))?),
+        };
+        let mut ids = match (raw.ids, raw.id) {
+            (Some(ids), _) => ids.into_iter().map(scalar).collect::<Option<Vec<_>>>().ok_or(Malformed::Id)?,
+            (None, Some(id)) => vec![scalar(id).ok_or(Malformed::Id)?],
+            (None, None) => Vec::new(),
+        };
+        let scope = match project.as_deref() {
+            Some("*") => Scope::EveryProject,
+            Some(project) => Scope::Project(ProjectId::parse(project).map_err(Malformed::Project)?),
+            None => {
+                // A row of no project is nobody's own: all are told, none learns which row.
+                ids.clear();
+                Scope::EveryProject
+            }
+        };
+        Ok(Self {
+            resource,
+            scope,
+            action: raw.action,
+            ids: (!ids.is_empty()).then_some(ids),
+            timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
+            transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
+        })
+    }
+}
+
+fn usable(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
+}
+
+/// The text of a JSON string, or of a number as it was written (a bigint beyond 2^53 keeps its digits).
+fn scalar(value: &RawValue) -> Option<String> {
+    match value.get().as_bytes().first()? {
+        b'"' => serde_json::from_str(value.get()).ok(),
+        b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
+        _ => None,
+    }
+}
+
+/// serde's message quotes values; only the position is safe to log.
+fn place(error: &serde_json::Error) -> String {
+    format!("{:?} error at column {}", error.classify(), error.column()).to_lowercase()
+}

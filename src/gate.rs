@@ -1,0 +1,212 @@
+//! Who gets in: everything that is decided before the 101.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use warp::http::StatusCode;
+use warp::http::header::HeaderMap;
+
+use crate::access::Unavailable;
+use crate::config::Config;
+use crate::database::Database;
+use crate::event::ProjectId;
+use crate::hub::Full;
+use crate::protocol::Subscribe;
+use crate::session::{Arrival, Context};
+use crate::token::{Claims, TokenError};
+use crate::upgrade::{Handshake, HandshakeError};
+
+/// How long a probe's look at the pool is good: probes are open to all and must not load the database.
+const POOL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A request turned away; the text may be shown.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "each variant is its own message")]
+pub enum Refused {
+    #[error("{0}")]
+    Malformed(String),
+    #[error(transparent)]
+    Handshake(#[from] HandshakeError),
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    #[error("this origin is not allowed: add it to http.allowed_origins")]
+    Origin,
+    #[error("not a member of this project")]
+    Forbidden,
+    #[error("membership can't be checked now: come back later")]
+    Unavailable,
+    #[error("this daemon is going away: connect again")]
+    Draining,
+    #[error(transparent)]
+    Full(#[from] Full),
+}
+
+impl Refused {
+    /// The HTTP status and the word for programs.
+    pub fn describe(&self) -> (StatusCode, &'static str) {
+        match self {
+            Self::Malformed(_) | Self::Handshake(HandshakeError::Key) => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::Handshake(_) => (StatusCode::UPGRADE_REQUIRED, "upgrade_required"),
+            Self::Token(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
+            Self::Origin => (StatusCode::FORBIDDEN, "origin_not_allowed"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+            Self::Full(Full::Subject) => (StatusCode::TOO_MANY_REQUESTS, "too_many_sessions"),
+            Self::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "full"),
+        }
+    }
+}
+
+/// The gate's rules and what it asks.
+pub struct Gate {
+    context: Arc<Context>,
+    database: Arc<Database>,
+    listener_up: watch::Receiver<bool>,
+    allowed_origins: Vec<String>,
+    query_token: bool,
+    pool_look: Mutex<Option<(Instant, bool)>>,
+}
+
+/// The query string of a session's address.
+#[derive(Default)]
+struct Query {
+    project_id: Option<String>,
+    since: Option<String>,
+    access_token: Option<String>,
+    topics: Option<String>,
+    format: Option<String>,
+}
+
+impl Gate {
+    /// A gate for `context`'s sessions.
+    pub fn new(
+        config: &Config,
+        context: &Arc<Context>,
+        database: &Arc<Database>,
+        listener_up: watch::Receiver<bool>,
+    ) -> Self {
+        Self {
+            context: Arc::clone(context),
+            database: Arc::clone(database),
+            listener_up,
+            allowed_origins: config.http.allowed_origins.clone(),
+            query_token: config.auth.query_token,
+            pool_look: Mutex::default(),
+        }
+    }
+
+    /// Judges a request for a session. A token is not needed yet: it may come with the first frame. The session
+    /// is in the hub before the client hears 101, so it misses nothing from then on.
+    pub async fn admit(&self, headers: &HeaderMap, query: &str) -> Result<(Handshake, Arrival), Refused> {
+        let handshake = Handshake::read(headers)?;
+        if self.context.drain.is_cancelled() {
+            return Err(Refused::Draining);
+        }
+        self.check_origin(handshake.origin.as_deref())?;
+        let query = Query::parse(query);
+        let subscribe = query.subscribe()?;
+        let claims = self.authenticate(handshake.token.as_deref(), query.access_token.as_deref()).await?;
+        let allowed = match (&claims, &subscribe) {
+            (Some(claims), Some((subscribe, project))) => {
+                Some((self.authorize(claims, project).await.map(|()| project)?, subscribe.since.is_some()))
+            }
+            _ => None,
+        };
+        let mut membership = self.context.hub.join(claims.as_ref().map(|claims| &claims.subject))?;
+        if let Some((project, resumes)) = allowed {
+            membership.subscribe(project)?;
+            if resumes {
+                membership.gap(project);
+            }
+        }
+        let implied = subscribe.map(|(subscribe, _)| subscribe).filter(|_| claims.is_none());
+        Ok((handshake, Arrival { membership, claims, implied }))
+    }
+
+    /// Why the daemon is not ready; empty = ready.
+    pub async fn unready(&self) -> Vec<&'static str> {
+        let mut reasons = Vec::new();
+        if self.context.drain.is_cancelled() {
+            reasons.push("draining");
+        }
+        if !*self.listener_up.borrow() {
+            reasons.push("listener_down");
+        }
+        if !self.pool_answers().await {
+            reasons.push("database_unreachable");
+        }
+        reasons
+    }
+
+    async fn pool_answers(&self) -> bool {
+        let mut look = self.pool_look.lock().await;
+        match *look {
+            Some((at, answers)) if at.elapsed() < POOL_LOOK_INTERVAL => answers,
+            _ => {
+                let answers = self.database.answers().await;
+                *look = Some((Instant::now(), answers));
+                answers
+            }
+        }
+    }
+
+    fn check_origin(&self, origin: Option<&str>) -> Result<(), Refused> {
+        let allowed = |origin: &str| self.allowed_origins.iter().any(|known| known.eq_ignore_ascii_case(origin));
+        match origin {
+            Some(origin) if !self.allowed_origins.is_empty() && !allowed(origin) => Err(Refused::Origin),
+            _ => Ok(()),
+        }
+    }
+
+    async fn authenticate(&self, token: Option<&str>, in_query: Option<&str>) -> Result<Option<Claims>, Refused> {
+        let token = match (token, in_query) {
+            (_, Some(_)) if !self.query_token => return Err(TokenError::InQuery.into()),
+            (Some(token), _) | (None, Some(token)) => token,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(self.context.keyring.verify(token).await?))
+    }
+
+    async fn authorize(&self, claims: &Claims, project: &ProjectId) -> Result<(), Refused> {
+        match self.context.access.allowed(claims, project).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Refused::Forbidden),
+            Err(Unavailable) => Err(Refused::Unavailable),
+        }
+    }
+}
+
+impl Query {
+    fn parse(text: &str) -> Self {
+        let mut query = Self::default();
+        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
+            let place = match &*key {
+                "project_id" => &mut query.project_id,
+                "since" => &mut query.since,
+                "access_token" => &mut query.access_token,
+                "topics" => &mut query.topics,
+                "format" => &mut query.format,
+                _ => continue,
+            };
+            *place = Some(value.into_owned());
+        }
+        query
+    }
+
+    /// The implied first subscription, if the address names a project.
+    fn subscribe(&self) -> Result<Option<(Subscribe, ProjectId)>, Refused> {
+        if self.format.as_deref().is_some_and(|format| format != "cache_invalidate") {
+            return Err(Refused::Malformed("format: this version speaks cache_invalidate only: leave it out".into()));
+        }
+        let Some(project_id) = self.project_id.clone() else { return Ok(None) };
+        let topics = self.topics.as_ref().map(|topics| topics.split(',').map(str::to_owned).collect());
+        let subscribe =
+            Subscribe { project_id, topics, since: self.since.clone(), implied: true, ..Subscribe::default() };
+        let project = subscribe.project().map_err(|refusal| Refused::Malformed(refusal.message))?;
+        Ok(Some((subscribe, project)))
+    }
+}

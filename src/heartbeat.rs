@@ -1,0 +1,115 @@
+//! The pulse of the LISTEN connection: a canary that must come back, and a look at what triggers lost.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use metrics::histogram;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_postgres::{Client, SimpleQueryMessage};
+use tracing::warn;
+
+use crate::database::DatabaseError;
+use crate::hub::Hub;
+use crate::losses::{Losses, Verdict};
+use crate::metrics as m;
+use crate::protocol::Reason;
+
+/// NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
+/// query on this connection would hold notifications back.
+const LOOK: &str = "select pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), \
+                    pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
+const TRANSACTION_ID: &str = "select pg_catalog.pg_current_xact_id()";
+
+/// A channel of this connection's own; what is sent on it must come back.
+#[derive(Debug)]
+pub struct Canary {
+    /// The channel.
+    pub channel: String,
+    /// Rung by whoever reads the connection, when a notification of the channel arrives.
+    pub landed: Notify,
+}
+
+impl Default for Canary {
+    /// On a channel that nobody else uses.
+    fn default() -> Self {
+        Self { channel: format!("pgherald_canary_{:016x}", rand::random::<u64>()), landed: Notify::new() }
+    }
+}
+
+/// Looks for losses after LISTEN and before the resync that follows it, which tells of them.
+pub async fn begin(client: &Client, losses: &mut Losses) -> Result<(), DatabaseError> {
+    let (dropped, oldest_running) = look(client).await?;
+    if losses.look(dropped, oldest_running) == Verdict::TellAndFence {
+        losses.fence(transaction_id(client).await?);
+    }
+    Ok(())
+}
+
+/// Beats every `interval` until one beat takes longer than `limit` or fails; tells why.
+pub async fn run(
+    client: &Client,
+    canary: &Canary,
+    losses: &mut Losses,
+    hub: &Hub,
+    interval: Duration,
+    limit: Duration,
+) -> DatabaseError {
+    let beats = async {
+        loop {
+            sleep(interval).await;
+            match timeout(limit, beat(client, canary, losses, hub)).await {
+                Ok(beaten) => beaten?,
+                Err(_) => {
+                    return Err(DatabaseError::new("the canary did not come back within database.heartbeat_timeout"));
+                }
+            }
+        }
+    };
+    let ended: Result<Infallible, DatabaseError> = beats.await;
+    match ended {
+        Err(error) => error,
+    }
+}
+
+async fn beat(client: &Client, canary: &Canary, losses: &mut Losses, hub: &Hub) -> Result<(), DatabaseError> {
+    let sent = Instant::now();
+    ask(client, &format!("notify {}", canary.channel)).await?;
+    canary.landed.notified().await;
+    histogram!(m::CANARY_SECONDS).record(sent.elapsed().as_secs_f64());
+    let (dropped, oldest_running) = look(client).await?;
+    let verdict = losses.look(dropped, oldest_running);
+    if verdict != Verdict::Quiet {
+        warn!(dropped, "triggers could not send notifications, telling every session to refetch");
+        hub.reconnect_everyone(Reason::NotificationDropped);
+    }
+    if verdict == Verdict::TellAndFence {
+        losses.fence(transaction_id(client).await?);
+    }
+    Ok(())
+}
+
+async fn look(client: &Client) -> Result<(i64, u64), DatabaseError> {
+    let row = ask(client, LOOK).await?;
+    let number = |column: usize| row.get(column).cloned().flatten();
+    let dropped = number(0).and_then(|text| text.parse().ok()).unwrap_or(0);
+    let oldest = number(1)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| DatabaseError::new("the server told no snapshot"))?;
+    Ok((dropped, oldest))
+}
+
+async fn transaction_id(client: &Client) -> Result<u64, DatabaseError> {
+    let row = ask(client, TRANSACTION_ID).await?;
+    let id = row.first().cloned().flatten().and_then(|text| text.parse().ok());
+    id.ok_or_else(|| DatabaseError::new("the server told no transaction id"))
+}
+
+/// The first row's columns.
+async fn ask(client: &Client, sql: &str) -> Result<Vec<Option<String>>, DatabaseError> {
+    let messages = client.simple_query(sql).await.map_err(|error| DatabaseError::query(&error))?;
+    let row = messages
+        .into_iter()
+        .find_map(|message| if let SimpleQueryMessage::Row(row) = message { Some(row) } else { None });
+    Ok(row.map(|row| (0..row.len()).map(|column| row.get(column).map(str::to_owned)).collect()).unwrap_or_default())
+}

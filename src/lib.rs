@@ -1,0 +1,73 @@
+//! pgherald tells every browser which of its cached data is stale.
+//!
+//! An invalidation is a hint: "ask again". Losing precision is always allowed, losing the hint never is.
+//! The modules stand in reading order, and each imports only from those before it; `tests/house.rs` holds that.
+//! `docs/architecture.md` is the map.
+
+// 0: words
+pub mod backoff;
+pub mod metrics;
+pub mod resource;
+
+pub mod event;
+pub mod losses;
+pub mod quota;
+
+// 1: forms
+pub mod websocket;
+
+pub mod protocol;
+
+pub mod certificate;
+pub mod tls;
+
+pub mod connkeywords;
+pub mod conntext;
+pub mod pgfiles;
+
+pub mod connsettings;
+pub mod conntls;
+
+pub mod conninfo;
+
+pub mod settings;
+
+pub mod config;
+
+pub mod mailbox;
+
+// 2: rules
+pub mod outbox;
+pub mod token;
+
+pub mod hub;
+
+// 3: edges
+pub mod database;
+pub mod keyring;
+pub mod migrate;
+
+pub mod pgprograms;
+pub mod supervisor;
+
+pub mod scratch;
+
+pub mod access;
+pub mod heartbeat;
+
+pub mod link;
+
+pub mod listener;
+pub mod session;
+pub mod upgrade;
+
+// 4: doors
+pub mod gate;
+
+pub mod routes;
+
+// 5: house
+pub mod app;
+
+// 6: commands
+pub mod cli;

@@ -1,0 +1,228 @@
+//! A session's bounded inbox. Full means coarser: it never grows, never blocks, never loses a hint.
+
+use std::collections::{HashSet, VecDeque};
+use std::io::IoSlice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::ProjectId;
+use crate::protocol::{Event, Reason, ServerFrame};
+
+/// How much precision was given up to stay within the bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Coarsening {
+    /// Rows became their resource.
+    Resource,
+    /// All of a project became one `reconnect`.
+    Project,
+    /// All of every project became one `reconnect`.
+    Everything,
+}
+
+impl Coarsening {
+    /// The word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Resource => "resource",
+            Self::Project => "project",
+            Self::Everything => "everything",
+        }
+    }
+}
+
+#[derive(Debug)]
+enum Item {
+    Rows(Event),
+    Resource { project: ProjectId, resource: Arc<str>, frame: Bytes },
+    Reconnect { project: Option<ProjectId>, frame: Bytes },
+    Answer(Bytes),
+}
+
+impl Item {
+    fn bytes(&self) -> &Bytes {
+        match self {
+            Self::Rows(event) => &event.frames,
+            Self::Resource { frame, .. } | Self::Reconnect { frame, .. } | Self::Answer(frame) => frame,
+        }
+    }
+
+    fn frames(&self) -> usize {
+        if let Self::Rows(event) = self { event.count as usize } else { 1 }
+    }
+
+    /// The project and resource that a change is about.
+    fn subject(&self) -> Option<(&ProjectId, &Arc<str>)> {
+        match self {
+            Self::Rows(event) => Some((&event.project, &event.resource)),
+            Self::Resource { project, resource, .. } => Some((project, resource)),
+            Self::Reconnect { .. } | Self::Answer(_) => None,
+        }
+    }
+}
+
+/// First in, first out, at most `frames_max` frames of changes (and the run of frames being sent).
+/// Answers to the client's own requests are not counted here: the session stops reading while many are waiting.
+#[derive(Debug)]
+pub struct Mailbox {
+    items: VecDeque<Item>,
+    frames: usize,
+    frames_max: usize,
+    /// Bytes of the first item that are on their way; such an item can't be changed any more.
+    sent: usize,
+}
+
+impl Mailbox {
+    /// An empty one; it allocates nothing until something is put in.
+    pub fn new(frames_max: usize) -> Self {
+        Self { items: VecDeque::new(), frames: 0, frames_max, sent: 0 }
+    }
+
+    /// Nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Frames waiting.
+    pub fn frames(&self) -> usize {
+        self.frames
+    }
+
+    /// Answers waiting.
+    pub fn answers(&self) -> usize {
+        self.items.iter().filter(|item| matches!(item, Item::Answer(_))).count()
+    }
+
+    /// Puts a change in, and coarsens if there is no room. `now` (RFC 3339) stamps what is coarsened,
+    /// `spread` goes into a `reconnect`.
+    pub fn put(&mut self, event: &Event, now: &str, spread: Duration) -> Option<Coarsening> {
+        self.push(Item::Rows(event.clone()));
+        if self.fits() {
+            return None;
+        }
+        self.coarsen_to_resources(now);
+        if self.fits() {
+            return Some(Coarsening::Resource);
+        }
+        self.coarsen_to_projects(spread);
+        if self.fits() {
+            return Some(Coarsening::Project);
+        }
+        self.reconnect(None, Reason::SlowConsumer, spread);
+        Some(Coarsening::Everything)
+    }
+
+    /// Puts a `reconnect` in; it replaces what is waiting of that project (of all projects without one).
+    pub fn reconnect(&mut self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
+        self.remove(project);
+        self.push(Item::Reconnect {
+            project: project.cloned(),
+            frame: ServerFrame::reconnect(project, reason, spread),
+        });
+    }
+
+    /// Puts an answer in, or a control frame.
+    pub fn answer(&mut self, frame: Bytes) {
+        self.push(Item::Answer(frame));
+    }
+
+    /// Takes out all that waits of a project (of all projects without one); what is on its way stays.
+    pub fn remove(&mut self, project: Option<&ProjectId>) {
+        let mut place = 0;
+        let pinned = self.pinned();
+        self.items.retain(|item| {
+            place += 1;
+            let about = match item {
+                Item::Rows(event) => Some(&event.project),
+                Item::Resource { project, .. } | Item::Reconnect { project: Some(project), .. } => Some(project),
+                Item::Reconnect { project: None, .. } if project.is_none() => None,
+                Item::Reconnect { project: None, .. } | Item::Answer(_) => return true,
+            };
+            place <= pinned || (project.is_some() && about != project)
+        });
+        self.recount();
+    }
+
+    /// What to write next, for one vectored write; at most `slices.len()` pieces. Tells how many are filled.
+    pub fn fill<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slice, item) in slices.iter_mut().zip(&self.items) {
+            let skip = if filled == 0 { self.sent } else { 0 };
+            *slice = IoSlice::new(&item.bytes()[skip..]);
+            filled += 1;
+        }
+        filled
+    }
+
+    /// `written` bytes have left.
+    pub fn advance(&mut self, written: usize) {
+        self.sent += written;
+        while let Some(first) = self.items.front() {
+            if self.sent < first.bytes().len() {
+                return;
+            }
+            self.sent -= first.bytes().len();
+            self.frames -= first.frames();
+            self.items.pop_front();
+        }
+        // Ten thousand idle sessions keep no buffer.
+        self.items = VecDeque::new();
+    }
+
+    fn push(&mut self, item: Item) {
+        self.frames += item.frames();
+        self.items.push_back(item);
+    }
+
+    /// The run on its way has left the inbox in all but memory, so it does not count.
+    fn fits(&self) -> bool {
+        let pinned: usize = self.items.iter().take(self.pinned()).map(Item::frames).sum();
+        self.frames - pinned <= self.frames_max
+    }
+
+    fn pinned(&self) -> usize {
+        usize::from(self.sent > 0)
+    }
+
+    fn recount(&mut self) {
+        self.frames = self.items.iter().map(Item::frames).sum();
+    }
+
+    /// One frame a resource, at the place of its last change.
+    fn coarsen_to_resources(&mut self, now: &str) {
+        let mut seen = HashSet::new();
+        self.rewrite(|item| {
+            let Some((project, resource)) = item.subject() else { return Some(item) };
+            if !seen.insert((project.clone(), Arc::clone(resource))) {
+                return None;
+            }
+            let frame = Event::coarsened(project, resource, now);
+            Some(Item::Resource { project: project.clone(), resource: Arc::clone(resource), frame })
+        });
+    }
+
+    /// One `reconnect` a project, at the place of its last change.
+    fn coarsen_to_projects(&mut self, spread: Duration) {
+        let mut seen = HashSet::new();
+        self.rewrite(|item| {
+            let project = match &item {
+                Item::Answer(_) | Item::Reconnect { project: None, .. } => return Some(item),
+                Item::Rows(event) => &event.project,
+                Item::Resource { project, .. } | Item::Reconnect { project: Some(project), .. } => project,
+            };
+            let project = seen.insert(project.clone()).then(|| project.clone())?;
+            let frame = ServerFrame::reconnect(Some(&project), Reason::SlowConsumer, spread);
+            Some(Item::Reconnect { project: Some(project), frame })
+        });
+    }
+
+    /// Offers every item that is not on its way yet to `keep`, the newest first.
+    fn rewrite(&mut self, keep: impl FnMut(Item) -> Option<Item>) {
+        let waiting = self.items.split_off(self.pinned());
+        let mut kept: Vec<Item> = waiting.into_iter().rev().filter_map(keep).collect();
+        kept.reverse();
+        self.items.extend(kept);
+        self.recount();
+    }
+}

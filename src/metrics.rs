@@ -1,0 +1,86 @@
+//! The names of the metrics and their help texts, in one list; `docs/operations.md` shows the same list.
+
+/// Open sessions.
+pub const SESSIONS: &str = "pgherald_sessions";
+/// Subscriptions of all sessions.
+pub const SUBSCRIPTIONS: &str = "pgherald_subscriptions";
+/// Sessions refused before the upgrade, by `reason`.
+pub const REFUSED: &str = "pgherald_sessions_refused_total";
+/// Sessions ended by the daemon, by close `code`.
+pub const CLOSED: &str = "pgherald_sessions_closed_total";
+/// Notifications received.
+pub const NOTIFICATIONS: &str = "pgherald_notifications_received_total";
+/// Notifications that could not be read.
+pub const MALFORMED: &str = "pgherald_notifications_malformed_total";
+/// Frames that left.
+pub const FRAMES_SENT: &str = "pgherald_frames_sent_total";
+/// Bytes that left.
+pub const BYTES_SENT: &str = "pgherald_bytes_sent_total";
+/// Mailboxes that gave up precision, by `step` and `reason`.
+pub const COARSENINGS: &str = "pgherald_coarsenings_total";
+/// `reconnect` frames, by `reason`.
+pub const RECONNECTS: &str = "pgherald_reconnect_frames_total";
+/// Whether the listener hears the database.
+pub const LISTENING: &str = "pgherald_listener_up";
+/// Times that the listener had to connect again.
+pub const LISTENER_RECONNECTS: &str = "pgherald_listener_reconnects_total";
+/// Round trip of the canary.
+pub const CANARY_SECONDS: &str = "pgherald_canary_round_trip_seconds";
+/// From a notification's receipt until every reachable socket took its frame.
+pub const DELIVERY_SECONDS: &str = "pgherald_notify_to_socket_seconds";
+/// Membership queries, by `result`.
+pub const ACCESS_QUERIES: &str = "pgherald_access_queries_total";
+/// Membership answers from the cache.
+pub const ACCESS_CACHE_HITS: &str = "pgherald_access_cache_hits_total";
+/// Tokens refused, by `reason`.
+pub const AUTH_FAILURES: &str = "pgherald_auth_failures_total";
+/// Fetches of the JWKS, by `result`.
+pub const JWKS_FETCHES: &str = "pgherald_jwks_fetches_total";
+
+/// What a metric is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Seconds, in buckets.
+    Histogram,
+}
+
+/// Name, kind, help.
+pub const ALL: &[(&str, Kind, &str)] = &[
+    (SESSIONS, Kind::Gauge, "Open sessions"),
+    (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions of all sessions"),
+    (REFUSED, Kind::Counter, "Sessions refused before the upgrade, by reason"),
+    (CLOSED, Kind::Counter, "Sessions ended by the daemon, by close code"),
+    (NOTIFICATIONS, Kind::Counter, "Notifications received from PostgreSQL"),
+    (MALFORMED, Kind::Counter, "Notifications that could not be read and were ignored"),
+    (FRAMES_SENT, Kind::Counter, "Frames written to sockets"),
+    (BYTES_SENT, Kind::Counter, "Bytes written to sockets"),
+    (COARSENINGS, Kind::Counter, "Mailboxes that gave up precision, by step and reason"),
+    (RECONNECTS, Kind::Counter, "Reconnect frames put into mailboxes, by reason"),
+    (LISTENING, Kind::Gauge, "1 while the listener hears the database, else 0"),
+    (LISTENER_RECONNECTS, Kind::Counter, "Times that the listener connected again"),
+    (CANARY_SECONDS, Kind::Histogram, "Round trip of the listener's canary notification"),
+    (DELIVERY_SECONDS, Kind::Histogram, "From a notification's receipt until its frames were offered to every socket"),
+    (ACCESS_QUERIES, Kind::Counter, "Membership queries, by result"),
+    (ACCESS_CACHE_HITS, Kind::Counter, "Membership answers from the cache"),
+    (AUTH_FAILURES, Kind::Counter, "Tokens refused, by reason"),
+    (JWKS_FETCHES, Kind::Counter, "Fetches of the JWKS, by result"),
+];
+
+/// Histogram buckets in seconds: from a tenth of a millisecond, the best case of a local database, to the timeouts.
+pub const BUCKETS_SECONDS: &[f64] =
+    &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+
+/// Gives every metric its help text and a first value, so that a dashboard sees them all from the start.
+pub fn describe() {
+    for (name, kind, help) in ALL {
+        match kind {
+            Kind::Counter => metrics::describe_counter!(*name, *help),
+            Kind::Gauge => metrics::describe_gauge!(*name, *help),
+            Kind::Histogram => metrics::describe_histogram!(*name, metrics::Unit::Seconds, *help),
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! A mailbox and the socket behind it: the way from the hub to the wire.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use metrics::counter;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::event::ProjectId;
+use crate::mailbox::Mailbox;
+use crate::metrics as m;
+use crate::protocol::{Event, Reason};
+
+/// Pieces of one vectored write. More gain nothing: the socket's buffer is full by then.
+const SLICES_MAX: usize = 64;
+
+/// Shared by the hub, which puts frames in, and the session, which sends what the hub could not.
+/// No call waits: frames are written at once where the socket takes them, else the session is woken.
+#[derive(Debug)]
+pub struct Outbox {
+    socket: OnceLock<TcpStream>,
+    state: Mutex<State>,
+    /// Tells the session to look at [`Outbox::needs`].
+    pub wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    mailbox: Mailbox,
+    flow: Flow,
+}
+
+/// What the socket said last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Open,
+    Full { since: Instant },
+    Broken,
+}
+
+/// What an outbox needs from its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing.
+    Nothing,
+    /// Wait until the socket is writable, then [`Outbox::resume`]; no progress since then.
+    Writable(Instant),
+    /// The socket is gone.
+    End,
+}
+
+impl Outbox {
+    /// One that keeps its frames until it has a socket.
+    pub fn new(frames_max: usize) -> Self {
+        let state = State { mailbox: Mailbox::new(frames_max), flow: Flow::Open };
+        Self { socket: OnceLock::new(), state: Mutex::new(state), wake: Notify::new() }
+    }
+
+    /// Connects the socket, once, and sends what has gathered.
+    pub fn attach(&self, socket: TcpStream) -> &TcpStream {
+        let socket = self.socket.get_or_init(|| socket);
+        self.flush();
+        socket
+    }
+
+    /// Puts a change in without sending it; call [`Outbox::flush`] after the last. Tells whether a flush is due.
+    pub fn put(&self, event: &Event, now: &str, spread: Duration) -> bool {
+        let mut state = self.lock();
+        let first = state.mailbox.is_empty();
+        if let Some(step) = state.mailbox.put(event, now, spread) {
+            counter!(m::COARSENINGS, "step" => step.as_str(), "reason" => "mailbox_full").increment(1);
+        }
+        first
+    }
+
+    /// Puts a `reconnect` in and sends.
+    pub fn reconnect(&self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
+        counter!(m::RECONNECTS, "reason" => reason.as_str()).increment(1);
+        self.lock().mailbox.reconnect(project, reason, spread);
+        self.flush();
+    }
+
+    /// Puts an answer in and sends.
+    pub fn answer(&self, frame: Bytes) {
+        self.lock().mailbox.answer(frame);
+        self.flush();
+    }
+
+    /// Takes out what waits of `project`.
+    pub fn remove(&self, project: &ProjectId) {
+        self.lock().mailbox.remove(Some(project));
+    }
+
+    /// Answers that the client has not read yet.
+    pub fn answers(&self) -> usize {
+        self.lock().mailbox.answers()
+    }
+
+    /// Writes what the socket takes now. While the session waits for a full socket, this does nothing.
+    pub fn flush(&self) {
+        let Some(socket) = self.socket.get() else { return };
+        let mut state = self.lock();
+        while state.flow == Flow::Open && !state.mailbox.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let filled = state.mailbox.fill(&mut slices);
+            let result = socket.try_write_vectored(&slices[..filled]);
+            match result {
+                Ok(written) if written > 0 => {
+                    let before = state.mailbox.frames();
+                    state.mailbox.advance(written);
+                    counter!(m::BYTES_SENT).increment(written as u64);
+                    counter!(m::FRAMES_SENT).increment((before - state.mailbox.frames()) as u64);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    state.flow = Flow::Full { since: Instant::now() }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(_) | Err(_) => state.flow = Flow::Broken,
+            }
+        }
+        if state.flow != Flow::Open {
+            self.wake.notify_one();
+        }
+    }
+
+    /// The socket is writable again.
+    pub fn resume(&self) {
+        let mut state = self.lock();
+        if matches!(state.flow, Flow::Full { .. }) {
+            state.flow = Flow::Open;
+        }
+        drop(state);
+        self.flush();
+    }
+
+    /// What the session must do for it.
+    pub fn needs(&self) -> Need {
+        match self.lock().flow {
+            Flow::Open => Need::Nothing,
+            Flow::Full { since } => Need::Writable(since),
+            Flow::Broken => Need::End,
+        }
+    }
+
+    /// Everything is on its way.
+    pub fn is_empty(&self) -> bool {
+        self.lock().mailbox.is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves the state whole: every change of it is one call.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,131 @@
+//! The doors: which address does what, and how a refusal looks.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::upgrade::OnUpgrade;
+use metrics::counter;
+use metrics_exporter_prometheus::PrometheusHandle;
+use warp::http::header::{
+    ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+};
+use warp::http::{HeaderValue, StatusCode};
+use warp::path::FullPath;
+use warp::reply::Response;
+use warp::{Filter, Rejection, Reply};
+
+use crate::gate::{Gate, Refused};
+use crate::metrics as m;
+use crate::session::{self, Context};
+use crate::upgrade;
+
+/// A session to run on a task of its own.
+pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// What the routes need.
+pub struct Doors {
+    /// Where sessions are accepted.
+    pub websocket_paths: Vec<String>,
+    /// Who gets in.
+    pub gate: Gate,
+    /// What sessions share.
+    pub context: Arc<Context>,
+    /// The numbers behind `/metrics`.
+    pub prometheus: PrometheusHandle,
+    /// Runs a session; the house decides how.
+    pub spawn: Box<dyn Fn(Task) + Send + Sync>,
+}
+
+/// All routes. Every answer that is no success is `{"error":"code","message":"..."}`.
+pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = Infallible> + Clone {
+    let with = move || {
+        let doors = Arc::clone(&doors);
+        warp::any().map(move || Arc::clone(&doors))
+    };
+    let at = |path: &'static str| warp::get().and(warp::path(path)).and(warp::path::end());
+    let query = warp::query::raw().or(warp::any().map(String::new)).unify();
+    let websocket = warp::get()
+        .and(with())
+        .and(warp::path::full())
+        .and_then(async |doors: Arc<Doors>, path: FullPath| {
+            if doors.websocket_paths.iter().any(|known| known == path.as_str()) {
+                Ok(doors)
+            } else {
+                Err(warp::reject())
+            }
+        })
+        .and(warp::header::headers_cloned())
+        .and(query)
+        .and(warp::ext::optional::<OnUpgrade>())
+        .then(open_session);
+    let live = at("live").map(|| "live\n".into_response());
+    let ready = at("ready").and(with()).then(async |doors: Arc<Doors>| readiness(&doors.gate.unready().await));
+    let metrics = at("metrics").and(with()).map(|doors: Arc<Doors>| {
+        let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+        with_header(doors.prometheus.render().into_response(), CONTENT_TYPE, text)
+    });
+    live.or(ready).unify().or(metrics).unify().or(websocket).unify().recover(refuse_unknown)
+}
+
+async fn open_session(doors: Arc<Doors>, headers: HeaderMap, query: String, upgrade: Option<OnUpgrade>) -> Response {
+    let (handshake, arrival) = match doors.gate.admit(&headers, &query).await {
+        Ok(admitted) => admitted,
+        Err(refused) => return refusal(&refused),
+    };
+    let Some(upgrade) = upgrade else {
+        return refusal(&Refused::Malformed("this connection can't be upgraded: use HTTP/1.1".into()));
+    };
+    let context = Arc::clone(&doors.context);
+    (doors.spawn)(Box::pin(async move {
+        if let Some((stream, early)) = upgrade::stream(upgrade).await {
+            // The house sets this for every connection; a session can't go without.
+            let _ = stream.set_nodelay(true);
+            session::run(arrival, stream, early, &context).await;
+        }
+    }));
+    handshake.reply()
+}
+
+fn readiness(unready: &[&str]) -> Response {
+    let body = serde_json::json!({ "ready": unready.is_empty(), "reasons": unready });
+    json(if unready.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, &body)
+}
+
+fn refusal(refused: &Refused) -> Response {
+    let (status, code) = refused.describe();
+    let reason = if let Refused::Token(error) = refused { error.as_str() } else { code };
+    counter!(m::REFUSED, "reason" => reason).increment(1);
+    let reply = error(status, code, &refused.to_string());
+    match status {
+        StatusCode::UNAUTHORIZED => with_header(reply, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+        StatusCode::UPGRADE_REQUIRED => {
+            let reply = with_header(reply, UPGRADE, HeaderValue::from_static("websocket"));
+            with_header(reply, SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
+        }
+        StatusCode::SERVICE_UNAVAILABLE => with_header(reply, RETRY_AFTER, HeaderValue::from_static("1")),
+        _ => reply,
+    }
+}
+
+async fn refuse_unknown(rejection: Rejection) -> Result<Response, Infallible> {
+    if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        let reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is served here");
+        return Ok(with_header(reply, ALLOW, HeaderValue::from_static("GET")));
+    }
+    Ok(error(StatusCode::NOT_FOUND, "not_found", "nothing lives at this address: see docs/protocol.md"))
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    json(status, &serde_json::json!({ "error": code, "message": message }))
+}
+
+fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    warp::reply::with_status(warp::reply::json(body), status).into_response()
+}
+
+fn with_header(mut reply: Response, name: HeaderName, value: HeaderValue) -> Response {
+    reply.headers_mut().insert(name, value);
+    reply
+}
