@@ -9,7 +9,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,11 @@ use crate::token::Rules;
 
 /// The largest head of an HTTP request. hyper's least is 8 KiB, a token may have as much.
 const HTTP_BUFFER_BYTES: usize = 32 * 1024;
+/// What the kernel holds for a client that does not read, inherited by every connection. Left alone it grows to
+/// 4 MB each, and a slow reader would be told late what its mailbox would have told coarser.
+const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+/// Connections that wait to be accepted: a thousand browsers come back at once.
+const BACKLOG: u32 = 4096;
 /// How often the histograms' memory is tidied.
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -91,7 +96,7 @@ impl App {
         })?;
         let prometheus = record_metrics()?;
         raise_file_limit(&config);
-        let socket = bind(config.http.listen).await?;
+        let socket = bind(config.http.listen)?;
         let database = Arc::new(Database::open(&config.database)?);
         let hub = Hub::new(&config.limits);
         let access = Arc::new(Access::open(&config, Arc::clone(&database)).await?);
@@ -195,18 +200,25 @@ async fn accept(socket: TcpListener, doors: Arc<Doors>, connections_max: usize, 
 
 /// A 503 without reading the request; lost where the client is not quick, which is fair when full.
 fn turn_away(stream: &TcpStream) {
-    const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-        content-type: application/json\r\ncontent-length: 72\r\n\r\n\
-        {\"error\":\"full\",\"message\":\"this daemon has no room for more connections\"}";
+    const BODY: &str = r#"{"error":"full","message":"this daemon has no room for more connections: come back later"}"#;
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-type: application/json";
+    let answer = format!("{head}\r\ncontent-length: {}\r\n\r\n{BODY}", BODY.len());
     metrics::counter!(m::REFUSED, "reason" => "connections").increment(1);
-    if let Ok(standard) = socket2::SockRef::from(stream).try_clone() {
-        let _ = standard.send(FULL);
-        let _ = standard.shutdown(std::net::Shutdown::Write);
-    }
+    let socket = socket2::SockRef::from(stream);
+    let _ = socket.send(answer.as_bytes());
+    let _ = socket.shutdown(std::net::Shutdown::Write);
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Bind { address, error })
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listen = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    listen().map_err(|error| StartError::Bind { address, error })
 }
 
 fn record_metrics() -> Result<PrometheusHandle, StartError> {

@@ -48,39 +48,50 @@ pub enum Kind {
     Histogram,
 }
 
-/// Name, kind, help.
-pub const ALL: &[(&str, Kind, &str)] = &[
-    (SESSIONS, Kind::Gauge, "Open sessions"),
-    (SUBSCRIPTIONS, Kind::Gauge, "Subscriptions of all sessions"),
-    (REFUSED, Kind::Counter, "Sessions refused before the upgrade, by reason"),
-    (CLOSED, Kind::Counter, "Sessions ended by the daemon, by close code"),
-    (NOTIFICATIONS, Kind::Counter, "Notifications received from PostgreSQL"),
-    (MALFORMED, Kind::Counter, "Notifications that could not be read and were ignored"),
-    (FRAMES_SENT, Kind::Counter, "Frames written to sockets"),
-    (BYTES_SENT, Kind::Counter, "Bytes written to sockets"),
-    (COARSENINGS, Kind::Counter, "Mailboxes that gave up precision, by step and reason"),
-    (RECONNECTS, Kind::Counter, "Reconnect frames put into mailboxes, by reason"),
-    (LISTENING, Kind::Gauge, "1 while the listener hears the database, else 0"),
-    (LISTENER_RECONNECTS, Kind::Counter, "Times that the listener connected again"),
-    (CANARY_SECONDS, Kind::Histogram, "Round trip of the listener's canary notification"),
-    (DELIVERY_SECONDS, Kind::Histogram, "From a notification's receipt until its frames were offered to every socket"),
-    (ACCESS_QUERIES, Kind::Counter, "Membership queries, by result"),
-    (ACCESS_CACHE_HITS, Kind::Counter, "Membership answers from the cache"),
-    (AUTH_FAILURES, Kind::Counter, "Tokens refused, by reason"),
-    (JWKS_FETCHES, Kind::Counter, "Fetches of the JWKS, by result"),
+/// Name, kind, labels, help.
+pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
+    (SESSIONS, Kind::Gauge, &[], "Open sessions"),
+    (SUBSCRIPTIONS, Kind::Gauge, &[], "Subscriptions of all sessions"),
+    (REFUSED, Kind::Counter, &["reason"], "Sessions refused before the upgrade"),
+    (CLOSED, Kind::Counter, &["code"], "Sessions ended, by close code, or why there was nobody to send one to"),
+    (NOTIFICATIONS, Kind::Counter, &[], "Notifications received from PostgreSQL"),
+    (MALFORMED, Kind::Counter, &[], "Notifications that could not be read and were ignored"),
+    (FRAMES_SENT, Kind::Counter, &[], "Frames written to sockets"),
+    (BYTES_SENT, Kind::Counter, &[], "Bytes written to sockets"),
+    (COARSENINGS, Kind::Counter, &["step", "reason"], "Mailboxes that gave up precision"),
+    (RECONNECTS, Kind::Counter, &["reason"], "Reconnect frames put into mailboxes"),
+    (LISTENING, Kind::Gauge, &[], "1 while the listener hears the database, else 0"),
+    (LISTENER_RECONNECTS, Kind::Counter, &[], "Times that the listener connected again"),
+    (CANARY_SECONDS, Kind::Histogram, &[], "Round trip of the listener's canary notification"),
+    (
+        DELIVERY_SECONDS,
+        Kind::Histogram,
+        &[],
+        "From a notification's receipt until its frames were offered to every socket",
+    ),
+    (ACCESS_QUERIES, Kind::Counter, &["result"], "Membership queries"),
+    (ACCESS_CACHE_HITS, Kind::Counter, &[], "Membership answers from the cache"),
+    (AUTH_FAILURES, Kind::Counter, &["reason"], "Tokens refused"),
+    (JWKS_FETCHES, Kind::Counter, &["result"], "Fetches of the JWKS"),
 ];
 
 /// Histogram buckets in seconds: from a tenth of a millisecond, the best case of a local database, to the timeouts.
 pub const BUCKETS_SECONDS: &[f64] =
     &[0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
-/// Gives every metric its help text and a first value, so that a dashboard sees them all from the start.
+/// Gives every metric its help text, and those without labels a first value, so that a dashboard finds them
+/// before anything has happened.
 pub fn describe() {
-    for (name, kind, help) in ALL {
+    for (name, kind, labels, help) in ALL {
         match kind {
             Kind::Counter => metrics::describe_counter!(*name, *help),
             Kind::Gauge => metrics::describe_gauge!(*name, *help),
             Kind::Histogram => metrics::describe_histogram!(*name, metrics::Unit::Seconds, *help),
+        }
+        match kind {
+            Kind::Counter if labels.is_empty() => metrics::counter!(*name).absolute(0),
+            Kind::Gauge => metrics::gauge!(*name).set(0.0),
+            Kind::Counter | Kind::Histogram => {}
         }
     }
 }

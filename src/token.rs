@@ -217,6 +217,9 @@ impl KeySet {
 
     /// Checks size, algorithm, signature, `exp`, `nbf`, and `iss` and `aud` where configured.
     pub fn verify(&self, token: &str) -> Result<Claims, TokenError> {
+        if token.is_empty() {
+            return Err(TokenError::Missing);
+        }
         if token.len() > self.rules.token_bytes {
             return Err(TokenError::TooLarge);
         }

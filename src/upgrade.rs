@@ -86,9 +86,11 @@ pub async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     Some((parts.io.into_inner(), parts.read_buf))
 }
 
-/// The token of `Authorization: Bearer` (RFC 6750, section 2.1).
+/// The token of `Authorization: Bearer` (RFC 6750, section 2.1); empty where the scheme stands alone. Other
+/// schemes are a proxy's business.
 pub fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = text(headers, &AUTHORIZATION)?.split_once(' ')?;
+    let value = text(headers, &AUTHORIZATION)?;
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 

@@ -1,7 +1,7 @@
 -- plain: the text is short and needs no JSON escaping. The cast to the type of today is on purpose: where ALTER TABLE
 -- changes the type it fails, the loss is counted, and no broken JSON gets out. int8 for all integers: they may grow.
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
-create or replace function pgherald.column_text(rel regclass, col name, out expression text, out plain boolean, out steady boolean)
+create or replace function pgherald.column_text(rel regclass, col name, out expression text, out integral boolean, out plain boolean, out steady boolean)
 language plpgsql stable set search_path = '' as $$
 declare
     base record;
@@ -28,11 +28,12 @@ begin
         select t.oid, t.typname, t.typtype, t.typbasetype, n.nspname into base
           from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace where t.oid = base.typbasetype;
     end loop;
-    plain := base.nspname = 'pg_catalog' and base.typname in ('int2', 'int4', 'int8', 'uuid', 'oid', 'bool');
+    integral := base.nspname = 'pg_catalog' and base.typname in ('int2', 'int4', 'int8');
+    plain := integral or base.nspname = 'pg_catalog' and base.typname in ('uuid', 'oid', 'bool');
     steady := plain or base.typtype = 'e'
         or base.nspname = 'pg_catalog' and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
     expression := case
-        when plain and base.typname in ('int2', 'int4', 'int8') then format('r.%I::pg_catalog.int8::pg_catalog.text', col)
+        when integral then format('r.%I::pg_catalog.int8', col)
         when plain then format('r.%I::pg_catalog.%I::pg_catalog.text', col, base.typname)
         else format('r.%I::pg_catalog.text', col)
     end;
@@ -40,4 +41,4 @@ end $$;
 revoke all on function pgherald.column_text(regclass, name) from public;
 grant execute on function pgherald.column_text(regclass, name) to public;
 comment on function pgherald.column_text(regclass, name) is
-    'How a generated trigger turns column r.col into text. Raises where there is no such column, and says which there are.';
+    'How a generated trigger reads column r.col: as int8 where it is integral, as text otherwise. Raises where there is no such column, and says which there are.';

@@ -5,10 +5,9 @@ returns void
 language plpgsql volatile set search_path = '' as $$
 declare
     everyone boolean := coalesce(octet_length(project_id) > 200, true);
-    head text := format('{"resource":%s,"action":"%s","project_id":%s', to_json(resource), upper(action),
-        to_json(case when everyone then '*' else project_id end));
-    tail text := format(',"cursor":"%s"}', pg_current_xact_id());
-    payload text;
+    payload text := format('{"resource":%s,"action":"%s","project_id":%s,"ids":%s,"cursor":"%s"}',
+        to_json(resource), upper(action), to_json(case when everyone then '*' else project_id end),
+        case when everyone or id is null then 'null' else format('[%s]', to_json(id)) end, pg_current_xact_id());
 begin
     if resource is null or octet_length(resource) not between 1 and 200 then
         raise exception 'cannot notify: a resource has 1 to 200 bytes' using errcode = 'invalid_parameter_value';
@@ -16,12 +15,11 @@ begin
         raise exception 'cannot notify: action is %', coalesce(quote_literal(action), 'null')
             using errcode = 'invalid_parameter_value', hint = 'It may be INSERT, UPDATE or DELETE.';
     end if;
-    payload := pgherald.payloads(head, case when id is not null and not everyone then array[to_json(id)::text] end, tail);
     -- the emission
     if pg_notification_queue_usage() > 0.9 then
         perform pgherald.count_dropped(null, format('notify(%L): the notification queue is nearly full', resource));
     else
-        perform pg_notify('cache_invalidate', payload);
+        perform pg_notify('cache_invalidate', p) from unnest(pgherald.split(array[payload])) p;
     end if;
 end $$;
 revoke all on function pgherald.notify(text, text, text, text) from public;

@@ -43,7 +43,7 @@ begin
                 query text;
                 reason text;
             begin
-                foreach query in array array[source.fast, source.slow, source.bulk] loop
+                foreach query in array array[source.fast, source.grouped, source.bulk] loop
                     execute format('with pgherald_new as (select * from %s), pgherald_old as (select * from %1$s) %s limit 0', rel, query);
                 end loop;
             exception

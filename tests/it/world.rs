@@ -1,5 +1,6 @@
 //! What a test needs of the world: a database of its own, daemons beside it, tokens for people.
 
+use std::ops::Deref;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,8 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, watch};
 use tokio_postgres::{Client, NoTls};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Request;
 
 use crate::browser::Browser;
 
@@ -32,11 +35,24 @@ pub async fn until(what: &str, mut fact: impl AsyncFnMut() -> bool) {
 /// A fresh database on the server of the tests, gone when dropped.
 pub struct Database {
     /// For psql, for daemons.
-    pub url: String,
+    pub url: Url,
     /// A superuser's connection.
     pub client: Client,
-    name: String,
-    server: String,
+}
+
+/// The URL of a database that goes when the last copy is dropped.
+#[derive(Clone)]
+pub struct Url {
+    text: String,
+    _kept: Arc<Kept>,
+}
+
+impl Deref for Url {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.text
+    }
 }
 
 /// The server's URL: `PGHERALD_TEST_DATABASE_URL`, or that of a server which this process starts.
@@ -46,6 +62,11 @@ pub async fn server() -> String {
         Ok(url) => url,
         Err(_) => OWN.get_or_init(async || Scratch::start(&options()).await.unwrap()).await.url(),
     }
+}
+
+/// A name that no other test of any run has.
+pub fn unique(prefix: &str) -> String {
+    format!("{prefix}_{:016x}", rand::random::<u64>())
 }
 
 /// For servers of a test's own.
@@ -67,12 +88,12 @@ impl Database {
 
     /// An empty one on `server`.
     pub async fn on(server: String) -> Self {
-        let name = format!("pgherald_test_{:016x}", rand::random::<u64>());
+        let name = unique("pgherald_test");
         connect(&server).await.batch_execute(&format!("create database {name}")).await.unwrap();
         let mut url = reqwest::Url::parse(&server).unwrap();
         url.set_path(&name);
         let client = connect(url.as_str()).await;
-        Self { url: url.into(), client, name, server }
+        Self { url: Url { text: url.into(), _kept: Arc::new(Kept { name, server }) }, client }
     }
 
     /// One with the schema and the sample application.
@@ -87,13 +108,24 @@ impl Database {
         self
     }
 
+    /// The same, after the server was away.
+    pub async fn reconnected(mut self) -> Self {
+        self.client = connect(&self.url).await;
+        self
+    }
+
     /// Runs statements.
     pub async fn run(&self, sql: &str) {
         self.client.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
 }
 
-impl Drop for Database {
+struct Kept {
+    name: String,
+    server: String,
+}
+
+impl Drop for Kept {
     fn drop(&mut self) {
         let (server, drop) = (self.server.clone(), format!("drop database if exists {} with (force)", self.name));
         // On a thread of its own: dropping happens inside a runtime, which must not be blocked on itself.
@@ -220,6 +252,11 @@ impl Daemon {
         let (_, text) = self.get("/metrics").await;
         let line = text.lines().find(|line| line.starts_with(name));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
+    }
+
+    /// A handshake that may still be changed.
+    pub fn request(&self, path: &str) -> Request<()> {
+        format!("ws://{}{path}", self.address).into_client_request().unwrap()
     }
 
     /// A session of `subject` on `project`, as an existing frontend opens it.

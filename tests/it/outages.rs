@@ -1,0 +1,140 @@
+//! Whatever happens between us and PostgreSQL, sessions are told, and writers never notice.
+
+use std::time::Duration;
+
+use pgherald::scratch::Scratch;
+use serde_json::Value;
+
+use crate::browser::Browser;
+use crate::proxy::Proxy;
+use crate::world::{Daemon, Database, Settings, World, options, token, until};
+
+async fn ready(daemon: &Daemon) -> (u16, Vec<String>) {
+    let (status, body) = daemon.get("/ready").await;
+    let body: Value = serde_json::from_str(&body).unwrap();
+    (status, body["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap().to_owned()).collect())
+}
+
+/// One `reconnect`, and nothing between it and what comes next.
+async fn resyncs_once(alice: &mut Browser, database: &Database) {
+    let frame = alice.frame().await;
+    assert_eq!(
+        (&frame["type"], &frame["data"]["reason"]),
+        (&"reconnect".into(), &"database_reconnected".into()),
+        "{frame}"
+    );
+    assert_eq!(frame.get("project_id"), None, "it is about all projects");
+    database.run("update tasks set done = not done where id = 1").await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+}
+
+#[tokio::test]
+async fn a_terminated_listener_ends_in_one_reconnect_frame() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'notify pgherald%'";
+    // The listener's last statement is its canary once the first heartbeat is over.
+    until("the listener to be terminated", async || {
+        !world.database.client.query(killed, &[]).await.unwrap().is_empty()
+    })
+    .await;
+    resyncs_once(&mut alice, &world.database).await;
+    until("readiness", async || ready(&world.daemon).await.0 == 200).await;
+    assert_eq!(world.daemon.metric("pgherald_listener_reconnects_total").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_restart_of_postgresql_ends_in_one_reconnect_frame() {
+    let mut server = Scratch::start(&options()).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    let daemon = Settings::new(&database.url).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    assert_eq!(ready(&daemon).await, (200, vec![]));
+    server.stop().await.unwrap();
+    until("the daemon to say that it is not ready", async || {
+        let (status, reasons) = ready(&daemon).await;
+        status == 503
+            && reasons.contains(&"listener_down".to_owned())
+            && reasons.contains(&"database_unreachable".to_owned())
+    })
+    .await;
+    assert_eq!(daemon.get("/live").await.0, 200, "it lives all the same");
+    server.start_again().await.unwrap();
+    let database = database.reconnected().await;
+    resyncs_once(&mut alice, &database).await;
+    until("readiness", async || ready(&daemon).await.0 == 200).await;
+    drop(database);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_network_that_goes_silent_is_noticed_and_ends_in_one_reconnect_frame() {
+    let database = Database::sample().await;
+    let proxy = Proxy::start(&database.url).await;
+    let daemon = Settings::new(&database.url).set("database.listen_url", &proxy.url(&database.url)).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    assert_eq!(ready(&daemon).await.0, 200);
+    proxy.silence();
+    let began = std::time::Instant::now();
+    until("the silence to be noticed", async || ready(&daemon).await == (503, vec!["listener_down".to_owned()])).await;
+    // Heartbeat interval and timeout of the tests are 0.5 s and 2 s; a slow machine gets as much again.
+    assert!(began.elapsed() < Duration::from_secs(5), "noticed after {:?}", began.elapsed());
+    database.run("update tasks set done = true where id = 2").await;
+    proxy.speak();
+    resyncs_once(&mut alice, &database).await;
+    until("readiness", async || ready(&daemon).await.0 == 200).await;
+}
+
+#[tokio::test]
+async fn a_write_commits_while_no_daemon_runs_and_while_one_restarts() {
+    let World { mut daemon, database } = World::new().await;
+    daemon.signal("TERM").await;
+    assert_eq!(daemon.exit_code().await, Some(0));
+    database.run("update tasks set title = 'alone' where id = 1").await;
+    let daemon = Settings::new(&database.url).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("update tasks set title = 'together' where id = 1").await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+    let title: String = database.client.query_one("select title from tasks where id = 1", &[]).await.unwrap().get(0);
+    assert_eq!(title, "together");
+}
+
+#[tokio::test]
+async fn a_write_commits_when_its_notification_cannot_be_sent_and_sessions_are_told() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    // The trigger's key column is gone under its feet.
+    world.run("alter table tasks rename column id to task_id").await;
+    world.run("update tasks set done = true where task_id = 1").await;
+    let done: bool =
+        world.database.client.query_one("select done from tasks where task_id = 1", &[]).await.unwrap().get(0);
+    assert!(done, "the write is there");
+    alice.hears(&["reconnect notification_dropped"]).await;
+}
+
+#[tokio::test]
+async fn a_loss_is_told_again_when_its_transaction_has_ended() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run("alter table tasks rename column id to task_id").await;
+    // The sequence is seen before the commit; a client that refetches then would keep what is stale.
+    world.run("begin; update tasks set done = true where task_id = 1").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    world.run("commit").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_cannot_ask_for_membership_lets_nobody_in() {
+    let database = Database::sample().await;
+    let proxy = Proxy::start(&database.url).await;
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "500ms");
+    let daemon = settings.set("database.listen_url", &database.url).start().await;
+    proxy.silence();
+    let mut request = daemon.request("/ws?project_id=7");
+    request.headers_mut().insert("authorization", format!("Bearer {}", token("alice")).parse().unwrap());
+    assert_eq!(Browser::refused(request).await, (503, "unavailable".to_owned()));
+    let mut alice = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token("alice"))).await.unwrap();
+    alice.send(&serde_json::json!({ "type": "subscribe", "ref": "s", "project_id": "7" })).await;
+    assert_eq!(alice.frame().await["code"], "unavailable");
+}

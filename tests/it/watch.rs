@@ -1,0 +1,767 @@
+//! What the triggers say, and that they never hurt a writer.
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use pgherald::migrate;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_postgres::{AsyncMessage, Client, NoTls};
+
+use crate::world::{Database, Url, connect, unique};
+
+const TASKS: &str = "create table tasks (id int primary key, project_id int, title text);
+    select pgherald.watch('tasks');";
+
+/// Its ids may be too long for one payload.
+const WORDS: &str = "create table words (id text, project_id int);
+    select pgherald.watch('words', id => array['id']);";
+
+/// A migrated database, a writer, and what a listener hears.
+struct Bench {
+    client: Client,
+    url: Url,
+    heard: mpsc::UnboundedReceiver<String>,
+}
+
+impl Bench {
+    async fn new(sql: &str) -> Bench {
+        let Database { url, mut client } = Database::empty().await;
+        migrate::run(&mut client, |_| {}).await.unwrap();
+        client.batch_execute(sql).await.unwrap();
+        let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let (sender, heard) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
+            while let Some(Ok(message)) = messages.next().await {
+                if let AsyncMessage::Notification(notification) = message {
+                    let _ = sender.send(notification.payload().to_owned());
+                }
+            }
+        });
+        listener.batch_execute("listen cache_invalidate").await.unwrap();
+        // the listener lives as long as its client
+        tokio::spawn(async move {
+            let _alive = listener;
+            std::future::pending::<()>().await;
+        });
+        Bench { client, url, heard }
+    }
+
+    async fn run(&self, sql: &str) {
+        if let Err(error) = self.client.batch_execute(sql).await {
+            panic!("{sql}: {:?}", error.as_db_error());
+        }
+    }
+
+    async fn fails(&self, sql: &str) -> String {
+        let error = self.client.batch_execute(sql).await.unwrap_err();
+        let db = error.as_db_error().unwrap();
+        [Some(db.message()), db.detail(), db.hint()].into_iter().flatten().collect::<Vec<_>>().join(" | ")
+    }
+
+    async fn get(&self, expression: &str) -> String {
+        let sql = format!("select ({expression})::text");
+        let row = self.client.query_one(&sql, &[]).await.unwrap();
+        row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
+    }
+
+    /// The payloads of what has been committed so far.
+    async fn payloads(&mut self) -> Vec<String> {
+        self.run("notify cache_invalidate, 'end'").await;
+        let mut all = Vec::new();
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(10), self.heard.recv());
+            let payload = next.await.expect("waited 10 s for the end mark").unwrap();
+            if payload == "end" {
+                return all;
+            }
+            assert!(payload.len() <= 7999, "{} bytes", payload.len());
+            all.push(payload);
+        }
+    }
+
+    /// Runs `sql`; what is said about it, as `table ACTION project ids`, sorted.
+    async fn says(&mut self, sql: &str) -> Vec<String> {
+        self.run(sql).await;
+        let mut all: Vec<_> = self.payloads().await.iter().map(|p| summary(p)).collect();
+        all.sort();
+        all
+    }
+
+    async fn dropped(&self) -> i64 {
+        let sql = "coalesce(pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), 0)";
+        self.get(sql).await.parse().unwrap()
+    }
+}
+
+fn summary(payload: &str) -> String {
+    let event: Value = serde_json::from_str(payload).unwrap();
+    assert!(event["cursor"].as_str().unwrap().parse::<u64>().is_ok(), "{payload}");
+    let name = event["table"].as_str().or(event["resource"].as_str()).unwrap();
+    let action = event["action"].as_str().unwrap();
+    format!("{name} {action} {} {}", event["project_id"].as_str().unwrap(), event["ids"])
+}
+
+#[tokio::test]
+async fn the_payload_is_what_the_design_says() {
+    let mut bench = Bench::new(TASKS).await;
+    bench.run("begin; insert into tasks values (1, 7)").await;
+    let cursor = bench.get("pg_current_xact_id()").await;
+    bench.run("commit").await;
+    let expected = format!(r#"{{"table":"tasks","action":"INSERT","project_id":"7","ids":["1"],"cursor":"{cursor}"}}"#);
+    assert_eq!(bench.payloads().await, [expected]);
+}
+
+#[tokio::test]
+async fn every_kind_of_write_is_told() {
+    let mut bench = Bench::new(TASKS).await;
+    for (sql, expected) in [
+        ("insert into tasks values (1, 7, 'a')", vec![r#"tasks INSERT 7 ["1"]"#]),
+        ("update tasks set title = 'b'", vec![r#"tasks UPDATE 7 ["1"]"#]),
+        ("insert into tasks values (2, 7), (3, 7)", vec![r#"tasks INSERT 7 ["2","3"]"#]),
+        (
+            "insert into tasks values (4, 8), (5, 9), (6, 8)",
+            vec![r#"tasks INSERT 8 ["4","6"]"#, r#"tasks INSERT 9 ["5"]"#],
+        ),
+        // a moved row: both projects
+        ("update tasks set project_id = 8 where id = 1", vec![r#"tasks UPDATE 7 ["1"]"#, r#"tasks UPDATE 8 ["1"]"#]),
+        // a changed key: both ids
+        ("update tasks set id = 10 where id = 1", vec![r#"tasks UPDATE 8 ["1","10"]"#]),
+        (
+            "insert into tasks values (2, 7), (20, 7) on conflict (id) do update set title = 'c'",
+            vec![r#"tasks INSERT 7 ["20"]"#, r#"tasks UPDATE 7 ["2"]"#],
+        ),
+        ("insert into tasks values (2, 7) on conflict do nothing", vec![]),
+        (
+            "with gone as (delete from tasks where id in (2, 3) returning 1)
+             update tasks set title = 'd' where id = 20",
+            vec![r#"tasks DELETE 7 ["2","3"]"#, r#"tasks UPDATE 7 ["20"]"#],
+        ),
+        ("update tasks set title = 'x' where false", vec![]),
+        ("begin; insert into tasks values (99, 7); rollback", vec![]),
+        ("begin; savepoint a; insert into tasks values (99, 7); rollback to a; commit", vec![]),
+        ("insert into tasks values (30, null)", vec!["tasks INSERT * null"]),
+        ("insert into tasks values (31, null), (32, 7)", vec!["tasks INSERT * null", r#"tasks INSERT 7 ["32"]"#]),
+        ("update tasks set project_id = 7 where id = 30", vec!["tasks UPDATE * null", r#"tasks UPDATE 7 ["30"]"#]),
+        ("truncate tasks", vec!["tasks DELETE * null"]),
+    ] {
+        assert_eq!(bench.says(sql).await, expected, "{sql}");
+    }
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn merge_is_told_by_what_it_did() {
+    let mut bench = Bench::new(TASKS).await;
+    if bench.get("current_setting('server_version_num')").await.as_str() < "150000" {
+        return;
+    }
+    bench.run("insert into tasks values (1, 7), (2, 7)").await;
+    bench.payloads().await;
+    let told = bench
+        .says(
+            "merge into tasks t using (values (1, 0), (2, 1), (3, 0)) v(id, gone) on t.id = v.id
+             when matched and gone = 1 then delete
+             when matched then update set title = 'm'
+             when not matched then insert values (v.id, 8)",
+        )
+        .await;
+    let expected = [r#"tasks DELETE 7 ["2"]"#, r#"tasks INSERT 8 ["3"]"#, r#"tasks UPDATE 7 ["1"]"#];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn five_updates_of_a_row_are_five_notifications_in_commit_order() {
+    let mut bench = Bench::new(TASKS).await;
+    bench.run("insert into tasks values (1, 7)").await;
+    for _ in 0..5 {
+        bench.run("update tasks set title = 'x'").await;
+    }
+    let cursors: Vec<u64> = bench.payloads().await.iter().map(|p| cursor(p)).collect();
+    assert_eq!(cursors.len(), 6);
+    assert!(cursors.is_sorted());
+}
+
+fn cursor(payload: &str) -> u64 {
+    let event: Value = serde_json::from_str(payload).unwrap();
+    event["cursor"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn many_rows_are_named_and_too_many_become_the_whole_resource() {
+    let mut bench = Bench::new(TASKS).await;
+    let told = bench.says("insert into tasks select g, 7 from generate_series(1, 100) g").await;
+    let ids: Vec<_> = (1..=100).map(|id| format!("\"{id}\"")).collect();
+    assert_eq!(told, [format!("tasks INSERT 7 [{}]", ids.join(","))]);
+    let told = bench.says("insert into tasks select g, 7 + g % 2 from generate_series(1001, 11000) g").await;
+    assert_eq!(told, ["tasks INSERT 7 null", "tasks INSERT 8 null"]);
+    let told = bench.says("update tasks set title = 'x', project_id = 9 where project_id = 8").await;
+    assert_eq!(told, ["tasks UPDATE 8 null", "tasks UPDATE 9 null"]);
+    // more projects than max_ids: all of them in one word
+    let told = bench.says("update tasks set project_id = id").await;
+    assert_eq!(told, ["tasks UPDATE * null"]);
+    bench.run("select pgherald.watch('tasks', max_ids => 2)").await;
+    bench.payloads().await;
+    for (sql, expected) in [
+        ("update tasks set project_id = 7 where id <= 2", "2"),
+        ("delete from tasks where id <= 2", r#"["1","2"]"#),
+        ("delete from tasks where id <= 5", "null"),
+    ] {
+        let told = bench.says(sql).await;
+        assert!(told.iter().any(|line| line.contains(expected)), "{sql}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn long_lists_of_ids_are_split_below_the_limit() {
+    let mut bench =
+        Bench::new("create table t (id text primary key, project_id int); select pgherald.watch('t')").await;
+    // 3 bytes in JSON's escape and 4 in UTF-8 each: the limit counts bytes
+    bench.run("insert into t select repeat('\"é😀', 40) || g, 7 from generate_series(1, 150) g").await;
+    let payloads = bench.payloads().await;
+    assert!(payloads.len() > 2, "{}", payloads.len());
+    let mut ids = 0;
+    for payload in &payloads {
+        let event: Value = serde_json::from_str(payload).unwrap();
+        ids += event["ids"].as_array().unwrap().len();
+        assert_eq!(event["project_id"], "7");
+    }
+    assert_eq!(ids, 150);
+    // the same through UPDATE and DELETE
+    for sql in ["update t set project_id = 8", "delete from t"] {
+        bench.run(sql).await;
+        assert!(bench.payloads().await.len() > 2);
+    }
+    // an id that fits nowhere, and more of them than ten notifications carry
+    let mut bench = Bench::new(
+        "create table t (n int primary key, id text, project_id int);
+         select pgherald.watch('t', id => array['id'])",
+    )
+    .await;
+    assert_eq!(bench.says("insert into t values (1, repeat('x', 9000), 7)").await, ["t INSERT 7 null"]);
+    let told = bench.says("insert into t select g, repeat('x', 100) || g, 7 from generate_series(2, 900) g").await;
+    assert_eq!(told, ["t INSERT 7 null"]);
+    // a key that is null names no row
+    assert_eq!(bench.says("insert into t values (-1, null, 7)").await, ["t INSERT 7 null"]);
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn payloads_of_every_length_around_the_limit_arrive() {
+    let mut bench = Bench::new(
+        "create table t (n serial primary key, id text, project_id int);
+         select pgherald.watch('t', id => array['id'])",
+    )
+    .await;
+    bench.run("do $$ begin for i in 7880..8010 loop insert into t (id, project_id) values (repeat('x', i), 7); end loop; end $$").await;
+    let payloads = bench.payloads().await;
+    assert!(payloads.iter().any(|p| p.len() == 7999));
+    // those beyond are the same payload in one transaction, so PostgreSQL says it once
+    assert_eq!(payloads.iter().filter(|p| p.contains("null")).count(), 1);
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn keys_of_every_type_are_strings() {
+    let mut bench = Bench::new(
+        "create domain code as text; create type color as enum ('red', 'b\"lue');
+         create table a (a int, b text, project_id bigint, primary key (b, a));
+         create table u (id uuid primary key, project_id uuid);
+         create table s (id text primary key, project_id text);
+         create table c (id code primary key, project_id color);
+         create table n (id numeric primary key, project_id int8);
+         create table e (id int primary key);
+         create table i (id int, name text, project_id int, primary key (id) include (name));
+         select pgherald.watch(r, case when r = 'e'::regclass then '*' else 'project_id' end)
+           from unnest(array['a', 'u', 's', 'c', 'n', 'e', 'i']::regclass[]) r",
+    )
+    .await;
+    let uuid = "00000000-0000-4000-8000-00000000000a";
+    let big = i64::MAX;
+    for (sql, expected) in [
+        (format!("insert into a values (1, 'x:y', {big})"), format!(r#"a INSERT {big} ["x:y:1"]"#)),
+        (format!("insert into u values ('{uuid}', '{uuid}')"), format!(r#"u INSERT {uuid} ["{uuid}"]"#)),
+        (r#"insert into s values ('a"b\c😀', 'p"q')"#.into(), r#"s INSERT p"q ["a\"b\\c😀"]"#.into()),
+        ("update s set project_id = repeat('x', 200)".into(), String::new()),
+        (r#"insert into c values ('k', 'b"lue')"#.into(), r#"c INSERT b"lue ["k"]"#.into()),
+        (
+            "insert into n values (12345678901234567890.50, 1)".into(),
+            r#"n INSERT 1 ["12345678901234567890.50"]"#.into(),
+        ),
+        ("insert into e values (1), (2)".into(), r#"e INSERT * ["1","2"]"#.into()),
+        ("update e set id = 3 where id = 2".into(), r#"e UPDATE * ["2","3"]"#.into()),
+        ("delete from e".into(), r#"e DELETE * ["1","3"]"#.into()),
+        ("insert into i values (1, 'n', 7)".into(), r#"i INSERT 7 ["1"]"#.into()),
+        // a project that cannot be said is told to all, without the row
+        ("insert into s values ('x', repeat('y', 201))".into(), "s INSERT * null".into()),
+        ("insert into s values ('y', '*')".into(), "s INSERT * null".into()),
+    ] {
+        let told = bench.says(&sql).await;
+        if expected.is_empty() {
+            assert_eq!(told.len(), 2, "{told:?}");
+        } else {
+            assert_eq!(told, [expected], "{sql}");
+        }
+    }
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn an_id_does_not_depend_on_the_writers_session() {
+    let mut bench = Bench::new(
+        "create table t (a timestamptz, b date, c bytea, d float8, e timestamp, f interval, project_id date,
+                         primary key (a, b, c, d, e, f));
+         select pgherald.watch('t')",
+    )
+    .await;
+    let insert =
+        "insert into t values ('2026-01-02 03:04:05+00', date '2026-01-02', decode('ff00', 'hex'), 0.1::float8 + 0.2,
+         timestamp '2026-01-02 03:04:05', interval '1 day', date '2026-01-02'); ";
+    let plain = bench.says(insert).await;
+    assert!(plain[0].contains("2026-01-02 03:04:05+00:2026-01-02:\\\\xff00:0.30000000000000004:"), "{plain:?}");
+    bench.says("delete from t").await;
+    let odd = "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'; set bytea_output = 'escape';
+        set extra_float_digits = -10; set intervalstyle = 'iso_8601'; set quote_all_identifiers = on; ";
+    assert_eq!(bench.says(&format!("{odd}{insert}")).await, plain);
+}
+
+#[tokio::test]
+async fn a_label_takes_the_place_of_the_table() {
+    let mut bench = Bench::new(TASKS).await;
+    bench.run("select pgherald.watch('tasks', resource => 'to \"do\"')").await;
+    bench.run("insert into tasks values (1, 7)").await;
+    let payloads = bench.payloads().await;
+    assert!(payloads[0].starts_with(r#"{"resource":"to \"do\"","action":"INSERT""#), "{payloads:?}");
+    bench.run("truncate tasks").await;
+    assert_eq!(summary(&bench.payloads().await[0]), r#"to "do" DELETE * null"#);
+}
+
+#[tokio::test]
+async fn a_writer_needs_no_grants() {
+    let mut bench = Bench::new(TASKS).await;
+    let role = unique("writer");
+    bench
+        .run(&format!(
+            "revoke all on schema public from public; create role {role}; grant usage on schema public to {role};
+             grant select, insert, update, delete, truncate on tasks to {role}; set role {role};"
+        ))
+        .await;
+    let told = bench
+        .says(
+            "insert into tasks values (1, 7); update tasks set project_id = 8; delete from tasks;
+             insert into tasks select g, 7 from generate_series(1, 2000) g; truncate tasks",
+        )
+        .await;
+    assert_eq!(told.len(), 6, "{told:?}");
+    assert_eq!(bench.dropped().await, 0);
+    // and a loss is counted for such a role too
+    bench.run("reset role; alter table tasks rename project_id to p").await;
+    bench.run(&format!("set role {role}; insert into tasks values (1, 7)")).await;
+    assert_eq!(bench.dropped().await, 1);
+    bench.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_broken_trigger_lets_the_write_succeed_and_counts_the_loss() {
+    for breakage in [
+        "alter table tasks rename column project_id to project",
+        "alter table tasks drop column project_id",
+        "alter table tasks rename column id to key",
+        "alter table tasks alter column project_id type text using 'seven'",
+        "alter table tasks alter column id type text using 'x' || id",
+    ] {
+        let mut bench = Bench::new(TASKS).await;
+        bench.run("insert into tasks values (1, 7, 'a')").await;
+        bench.payloads().await;
+        assert_eq!(bench.dropped().await, 0);
+        bench.run(breakage).await;
+        assert!(bench.says("update tasks set title = 'b'").await.is_empty(), "{breakage}");
+        assert_eq!(bench.get("select title from tasks").await, "b");
+        assert_eq!(bench.dropped().await, 1, "{breakage}");
+        // rolled back, and counted all the same
+        bench.run("begin; update tasks set title = 'c'; rollback").await;
+        assert_eq!(bench.dropped().await, 2);
+    }
+}
+
+#[tokio::test]
+async fn helpers_that_raise_or_are_gone_do_not_fail_the_write() {
+    let mut bench = Bench::new(WORDS).await;
+    bench
+        .run(
+            "create or replace function pgherald.split(payloads text[]) returns text[]
+                 language plpgsql as 'begin raise exception ''broken''; end';
+             insert into words values (repeat('1', 9000), 7)",
+        )
+        .await;
+    assert_eq!(bench.dropped().await, 1);
+    bench
+        .run(
+            "create or replace function pgherald.count_dropped(relation oid, reason text) returns void
+                 language plpgsql as 'begin raise exception ''broken''; end';
+             insert into words values (repeat('2', 9000), 7);
+             drop function pgherald.split; drop function pgherald.count_dropped; insert into words values (repeat('3', 9000), 7)",
+        )
+        .await;
+    assert_eq!(bench.says("insert into words values (4, 7)").await, [r#"words INSERT 7 ["4"]"#]);
+    assert_eq!(bench.get("select count(*) from words").await, "4");
+}
+
+#[tokio::test]
+async fn a_cancelled_write_is_cancelled() {
+    let bench = Bench::new(WORDS).await;
+    bench
+        .run(
+            "create or replace function pgherald.split(payloads text[]) returns text[]
+                 language plpgsql as 'begin perform pg_sleep(60); end'; set statement_timeout = '200ms'",
+        )
+        .await;
+    let error = bench.fails("insert into words values (repeat('1', 9000), 7)").await;
+    assert!(error.contains("statement timeout"), "{error}");
+    assert_eq!(bench.get("select count(*) from words").await, "0");
+}
+
+#[tokio::test]
+async fn a_hostile_search_path_changes_nothing() {
+    let mut bench = Bench::new(TASKS).await;
+    let watching = "create schema evil;
+        create function evil.boom(text, text) returns void language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.boom_bool(text, text) returns boolean language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.boom_bool(int8, int8) returns boolean language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.boom_bool(int4, int4) returns boolean language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.boom_bool(float8, float8) returns boolean language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.boom_text(text, text) returns text language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.pg_notify(text, text) returns void language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.octet_length(text) returns int language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.coalesce(text, text) returns text language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.to_json(text) returns json language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.pg_current_xact_id() returns xid8 language plpgsql as 'begin raise exception ''hijacked''; end';
+        create function evil.pg_notification_queue_usage() returns float8 language plpgsql as 'begin raise exception ''hijacked''; end';
+        create operator evil.|| (leftarg = text, rightarg = text, function = evil.boom_text);
+        create operator evil.= (leftarg = text, rightarg = text, function = evil.boom_bool);
+        create operator evil.= (leftarg = int8, rightarg = int8, function = evil.boom_bool);
+        create operator evil.> (leftarg = int8, rightarg = int8, function = evil.boom_bool);
+        create operator evil.> (leftarg = int4, rightarg = int4, function = evil.boom_bool);
+        create operator evil.<> (leftarg = text, rightarg = text, function = evil.boom_bool);
+        create operator evil.> (leftarg = float8, rightarg = float8, function = evil.boom_bool);
+        create type evil.text as enum ('x'); create type evil.int8 as enum ('x');
+        create temporary table pgherald_new (id int, project_id int);
+        create temporary table pgherald_old (id int, project_id int);
+        create temporary table pg_class (oid int, relname text); create temporary table pg_trigger (oid int);
+        set search_path = evil, pg_temp, public, pg_catalog;
+        create table public.s (id pg_catalog.text primary key, project_id pg_catalog.text);
+        create table public.v (id pg_catalog.text primary key, project_id pg_catalog.text);
+        select pgherald.watch('public.s'), pgherald.watch('public.s'), pgherald.watch('public.v'), pgherald.unwatch('public.v');";
+    bench.run(watching).await;
+    for (sql, expected) in [
+        ("insert into public.tasks values (1, 7), (2, 8)", 2),
+        ("update public.tasks set project_id = 9", 3),
+        ("delete from public.tasks", 1),
+        ("insert into public.tasks select g, 7 from pg_catalog.generate_series(1, 2000) g", 1),
+        ("truncate public.tasks", 1),
+        ("insert into public.s values ('a', 'b'), ('c', null)", 2),
+        ("update public.s set id = 'd'::pg_catalog.text operator(pg_catalog.||) id", 2),
+        ("select pgherald.notify('x', '1', 'UPDATE', '7')", 1),
+    ] {
+        assert_eq!(bench.says(sql).await.len(), expected, "{sql}");
+    }
+    bench.run("reset search_path").await;
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn partitions_are_told_through_the_parent_directly_and_when_a_row_moves() {
+    let mut bench = Bench::new(
+        "create table p (id int, project_id int, day int, primary key (id, day)) partition by list (day);
+         create table p1 partition of p for values in (1);
+         create table p2 (day int not null, id int not null, extra text, project_id int) ;
+         alter table p2 drop column extra; alter table p attach partition p2 for values in (2);
+         create table p3 partition of p for values in (3, 4) partition by list (day);
+         create table p34 partition of p3 for values in (4);
+         select pgherald.watch('p')",
+    )
+    .await;
+    for (sql, expected) in [
+        (
+            "insert into p (id, project_id, day) values (1, 7, 1), (2, 7, 2), (3, 7, 4)",
+            r#"p INSERT 7 ["1:1","2:2","3:4"]"#,
+        ),
+        ("insert into p2 (id, project_id, day) values (5, 8, 2)", r#"p INSERT 8 ["5:2"]"#),
+        ("insert into p34 (id, project_id, day) values (6, 8, 4)", r#"p INSERT 8 ["6:4"]"#),
+        ("update p3 set project_id = project_id where id = 6", r#"p UPDATE 8 ["6:4"]"#),
+        ("update p set day = 2 where id = 1", r#"p UPDATE 7 ["1:1","1:2"]"#),
+        ("delete from p1", ""),
+        ("delete from p2 where id = 5", r#"p DELETE 8 ["5:2"]"#),
+        ("truncate p1", "p DELETE * null"),
+    ] {
+        let told = bench.says(sql).await;
+        assert_eq!(told.join(" + "), expected, "{sql}");
+    }
+    let watched = "select concat(relation, ' ', id, ' ', enabled, ' ', relations, ' ', triggers) from pgherald.watched";
+    assert_eq!(bench.get(watched).await, "p {id,day} t 5 20");
+    let error = bench.fails("select pgherald.watch('p2')").await;
+    assert!(error.contains("partition of public.p, which is watched"), "{error}");
+    // a new partition is seen as missing, and watching again completes it
+    bench.run("create table p5 partition of p for values in (5)").await;
+    assert_eq!(bench.get(watched).await, "p {id,day} f 6 20");
+    assert_eq!(bench.get("pgherald.watch('p')").await, "changed");
+    assert_eq!(bench.get("pgherald.watch('p')").await, "unchanged");
+    assert_eq!(bench.says("insert into p5 values (9, 7, 5)").await, [r#"p INSERT 7 ["9:5"]"#]);
+    // a partition that was watched by itself is taken over
+    bench
+        .run(
+            "create table p6 (id int, project_id int, day int, primary key (id, day)); select pgherald.watch('p6');
+               alter table p attach partition p6 for values in (6)",
+        )
+        .await;
+    assert_eq!(bench.says("insert into p6 values (9, 7, 6)").await, [r#"p6 INSERT 7 ["9:6"]"#]);
+    bench.run("select pgherald.watch('p')").await;
+    assert_eq!(bench.says("delete from p6").await, [r#"p DELETE 7 ["9:6"]"#]);
+    assert_eq!(bench.get("select count(*) from pgherald.watched").await, "1");
+    bench.run("select pgherald.unwatch('p')").await;
+    assert_eq!(bench.get(LEFT).await, "0");
+    assert_eq!(bench.dropped().await, 0);
+}
+
+/// Triggers of ours, and generated functions.
+const LEFT: &str = "select (select count(*) from pg_trigger where tgname like 'pgherald%')
+    + (select count(*) from pg_proc where pronamespace = 'pgherald'::regnamespace and prorettype = 'trigger'::regtype)";
+
+#[tokio::test]
+async fn any_name_can_be_watched() {
+    let long = "x".repeat(62);
+    let (odd, key, project) = (r#""Odd ""%s' $1 \ ☃ table""#, r#""the %I ""id"" $body$""#, r#""pro:ject %s k j""#);
+    let mut bench = Bench::new(&format!(
+        "create schema \"Other.Schema\";
+         create table \"Other.Schema\".{odd} ({key} text primary key, {project} int);
+         create table {long}a (id int primary key, project_id int);
+         create table {long}b (id int primary key, project_id int);
+         create table \"Other.Schema\".\"order\" (id int primary key, project_id int);
+         create table \"order\" (id int primary key, project_id int);
+         select pgherald.watch('{long}a'), pgherald.watch('{long}b'), pgherald.watch('\"order\"'),
+                pgherald.watch('\"Other.Schema\".\"order\"')"
+    ))
+    .await;
+    bench
+        .client
+        .query_one(
+            "select pgherald.watch($1::text::regclass, $2, array[$3::text]::name[])",
+            &[&format!("\"Other.Schema\".{odd}"), &project.trim_matches('"'), &r#"the %I "id" $body$"#],
+        )
+        .await
+        .unwrap();
+    let told = bench
+        .says(&format!(
+            "insert into \"Other.Schema\".{odd} values ('a', 7); update \"Other.Schema\".{odd} set {project} = 8"
+        ))
+        .await;
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert!(told[0].starts_with(r#"Odd "%s' $1 \ ☃ table INSERT 7"#), "{told:?}");
+    for (name, prefix) in [
+        (format!("{long}a"), ""),
+        (format!("{long}b"), ""),
+        ("order".into(), ""),
+        ("order".into(), "\"Other.Schema\"."),
+    ] {
+        let told = bench.says(&format!("insert into {prefix}\"{name}\" values (1, 7)")).await;
+        assert_eq!(told, [format!("{name} INSERT 7 [\"1\"]")]);
+    }
+    assert_eq!(bench.get("select count(*) from pgherald.watched where enabled").await, "5");
+    assert_eq!(bench.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn watching_again_changes_nothing_and_waits_for_nobody() {
+    let mut bench = Bench::new(TASKS).await;
+    let before = bench.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await;
+    // a writer in its transaction holds ROW EXCLUSIVE
+    let writer = connect(&bench.url).await;
+    writer.batch_execute("begin; insert into tasks values (1, 7)").await.unwrap();
+    bench.run("set lock_timeout = '500ms'").await;
+    assert_eq!(bench.get("pgherald.watch('tasks')").await, "unchanged");
+    assert_eq!(bench.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await, before);
+    // other options replace the functions, and wait for no writer either
+    assert_eq!(bench.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
+    writer.batch_execute("commit").await.unwrap();
+    bench.payloads().await;
+    assert_eq!(bench.says("insert into tasks values (2, 7)").await, [r#"todo INSERT * ["2"]"#]);
+    assert_eq!(
+        bench.get("select concat(project, id, resource, max_ids, enabled, triggers) from pgherald.watched").await,
+        "*{id}todo1000t4"
+    );
+    // a trigger that was disabled or dropped is put right
+    bench.run("alter table tasks disable trigger pgherald_update; drop trigger pgherald_delete on tasks").await;
+    assert_eq!(bench.get("select enabled from pgherald.watched").await, "false");
+    assert_eq!(bench.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
+    assert_eq!(bench.get("select enabled from pgherald.watched").await, "true");
+}
+
+#[tokio::test]
+async fn two_first_watches_at_once_are_one() {
+    let bench = Bench::new("create table tasks (id int primary key, project_id int)").await;
+    let tasks: Vec<_> = (0..8)
+        .map(|_| {
+            let url = bench.url.clone();
+            tokio::spawn(async move { connect(&url).await.batch_execute("select pgherald.watch('tasks')").await })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(bench.get(LEFT).await, "8");
+}
+
+#[tokio::test]
+async fn a_renamed_table_stays_watched_and_its_old_name_is_free() {
+    let mut bench = Bench::new(TASKS).await;
+    bench.run("alter table tasks rename to old; create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')").await;
+    assert_eq!(bench.says("insert into old values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
+    assert_eq!(bench.get("pgherald.watch('old')").await, "changed");
+    assert_eq!(bench.says("insert into old values (2, 7)").await, [r#"old INSERT 7 ["2"]"#]);
+    assert_eq!(bench.says("insert into tasks values (2, 7)").await, [r#"tasks INSERT 7 ["2"]"#]);
+}
+
+#[tokio::test]
+async fn unwatch_leaves_nothing() {
+    let mut bench = Bench::new(TASKS).await;
+    assert_eq!(bench.get(LEFT).await, "8");
+    assert_eq!(bench.get("pgherald.unwatch('tasks')").await, "true");
+    assert_eq!(bench.get("pgherald.unwatch('tasks')").await, "false");
+    assert_eq!(bench.get(LEFT).await, "0");
+    assert!(bench.says("insert into tasks values (1, 7)").await.is_empty());
+    assert_eq!(bench.get("select count(*) from pgherald.watched").await, "0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_watched_is_refused_with_the_reason_and_the_way_out() {
+    let bench = Bench::new(
+        "create table t (id int primary key, project int, other int);
+         create table nokey (id int, project_id int);
+         create view v as select 1 as id, 2 as project_id; create materialized view m as select 1 as id, 2 as project_id;
+         create sequence s; create temporary table tmp (id int primary key, project_id int);
+         create foreign data wrapper w; create server x foreign data wrapper w;
+         create foreign table f (id int, project_id int) server x;
+         create table parent (id int, project_id int) partition by list (project_id);
+         create foreign table leaf partition of parent for values in (1) server x;
+         create table mother (id int primary key, project_id int);
+         create table child () inherits (mother); create foreign table grandchild () inherits (child) server x;",
+    )
+    .await;
+    for (arguments, expected) in [
+        ("'v'", "v: it is a view, | call pgherald.notify()"),
+        ("'m'", "m: it is a materialized view, | call pgherald.notify()"),
+        ("'f'", "f: it is a foreign table, | call pgherald.notify()"),
+        ("'s'", "not a table"),
+        ("'tmp'", "temporary"),
+        ("0", "no such table"),
+        ("null", "no such table"),
+        ("'pg_catalog.pg_class'", "belongs to the system"),
+        ("'information_schema.sql_features'", "belongs to the system"),
+        ("'pgherald.migrations'", "belongs to the system"),
+        ("'t'", "no column project_id | id, project, other | project => 'column'"),
+        ("'t', 'nope->x'", "no column \"nope->x\""),
+        ("'t', null", "which project?"),
+        ("'t', 'project', array['nope']", "no column nope | id, project, other"),
+        ("'t', 'project', '{}'", "id is empty"),
+        ("'t', 'project', max_ids => 0", "may be 1 to 10000"),
+        ("'t', 'project', resource => ''", "1 to 200 bytes"),
+        ("'nokey'", "no primary key | Pass id => array["),
+        ("'parent', id => array['id']", "leaf below it is a foreign table | one by one"),
+        ("'mother'", "grandchild below it is a foreign table"),
+    ] {
+        let error = bench.fails(&format!("select pgherald.watch({arguments})")).await;
+        assert!(error.starts_with("cannot watch"), "{error}");
+        for part in expected.split(" | ") {
+            assert!(error.contains(part), "{arguments}: {error}");
+        }
+    }
+    assert_eq!(bench.get(LEFT).await, "0");
+    bench.run("select pgherald.watch('nokey', id => array['id'])").await;
+    if bench.get("current_setting('server_version_num')").await.as_str() >= "180000" {
+        bench
+            .run("create table g (id int primary key, a int, project_id int generated always as (a + 1) virtual)")
+            .await;
+        let error = bench.fails("select pgherald.watch('g')").await;
+        assert!(error.contains("virtual generated"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn owning_the_table_is_the_right_to_watch_it() {
+    let mut bench = Bench::new("").await;
+    let (owner, other) = (unique("owner"), unique("other"));
+    bench
+        .run(&format!(
+            "create role {owner}; create role {other}; grant create, usage on schema public to {owner};
+             grant usage on schema public to {other};
+             set role {owner}; create table tasks (id int primary key, project_id int);
+             grant all on tasks to {other}; set role {other}"
+        ))
+        .await;
+    let error = bench.fails("select pgherald.watch('tasks')").await;
+    assert!(error.contains("only its owner may") && error.contains(&format!("Call it as {owner}")), "{error}");
+    bench.run(&format!("set role {owner}; select pgherald.watch('tasks')")).await;
+    assert_eq!(bench.says("insert into tasks values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
+    // the functions are the installer's, so nobody else can put code under the writers
+    assert_eq!(bench.get("select count(*) from pg_proc where pronamespace = 'pgherald'::regnamespace and proowner = current_user::regrole").await, "0");
+    bench.run(&format!("set role {other}")).await;
+    for sql in [
+        "select pgherald.unwatch('tasks')",
+        "comment on trigger pgherald_insert on tasks is '{}'",
+        "create function pgherald.x() returns int language sql as 'select 1'",
+    ] {
+        bench.fails(sql).await;
+    }
+    // the functions of a table are of no use on another one
+    let function: String = bench
+        .get("select proname from pg_proc where prorettype = 'trigger'::regtype and proname like '%tasks%insert'")
+        .await;
+    let error = bench
+        .fails(&format!("create temporary table mine (id int); create trigger pgherald_insert after insert on mine execute function pgherald.{function}()"))
+        .await;
+    assert!(error.contains("permission denied"), "{error}");
+    // generate() does nothing but what the owner has asked for
+    bench.run("select pgherald.generate('tasks')").await;
+    assert_eq!(bench.get(LEFT).await, "8");
+    bench.run(&format!("set role {owner}; select pgherald.watch('tasks', '*'), pgherald.unwatch('tasks')")).await;
+    assert_eq!(bench.get(LEFT).await, "0");
+    bench.run(&format!("reset role; drop owned by {owner}, {other}; drop role {owner}, {other}")).await;
+}
+
+#[tokio::test]
+async fn application_code_can_notify_too() {
+    let mut bench = Bench::new("").await;
+    for (arguments, expected) in [
+        ("'task', '1', 'update', '7'", r#"task UPDATE 7 ["1"]"#),
+        ("'task', '1', project_id => '7'", r#"task UPDATE 7 ["1"]"#),
+        ("'task', null, 'DELETE', '7'", "task DELETE 7 null"),
+        ("'task', '1', 'INSERT', '*'", r#"task INSERT * ["1"]"#),
+        ("'task', '1'", "task UPDATE * null"),
+        ("'task', repeat('é', 4000), 'UPDATE', '7'", "task UPDATE 7 null"),
+        ("'task', '1', 'UPDATE', repeat('x', 201)", "task UPDATE * null"),
+        (r#"'t"k', 'a"b\', 'UPDATE', '"'"#, r#"t"k UPDATE " ["a\"b\\"]"#),
+    ] {
+        assert_eq!(bench.says(&format!("select pgherald.notify({arguments})")).await, [expected]);
+    }
+    for arguments in ["'task', '1', 'UPSERT'", "'task', '1', null", "null, '1'", "'', '1'", "repeat('x', 201), '1'"] {
+        assert!(bench.fails(&format!("select pgherald.notify({arguments})")).await.starts_with("cannot notify"));
+    }
+}
+
+#[tokio::test]
+async fn the_application_may_change_its_tables() {
+    let mut bench = Bench::new(TASKS).await;
+    for sql in [
+        "alter table tasks alter column title type varchar(10)",
+        "alter table tasks alter column id type bigint",
+        "alter table tasks alter column project_id type bigint",
+        "alter table tasks drop column title",
+        "alter table tasks add column note text",
+    ] {
+        bench.run(sql).await;
+    }
+    assert_eq!(bench.says("insert into tasks values (5000000000, 7)").await, [r#"tasks INSERT 7 ["5000000000"]"#]);
+    assert_eq!(bench.dropped().await, 0);
+    bench.run("drop table tasks").await;
+}
