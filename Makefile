@@ -31,5 +31,9 @@ lint: ## Format check and clippy, warnings as errors
 postgres: # PostgreSQL's programs, from the system's packages where they are missing
 	@command -v initdb >/dev/null || tests/tools/install postgresql
 
-tools: # What the tests need besides: cargo-nextest
+tools: # What the tests need besides: cargo-nextest, PgBouncer
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
+	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tests/tools/install pgbouncer
+
+bench-sessions: postgres ## What a session costs, beside a plain tokio-tungstenite server
+	cargo bench --locked --bench sessions

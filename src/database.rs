@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, TimeoutType};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
@@ -73,6 +73,7 @@ impl DatabaseError {
 /// The pool, with a bound on every wait.
 pub struct Database {
     pool: Pool,
+    server: ConnInfo,
     query_timeout: Duration,
 }
 
@@ -91,13 +92,13 @@ impl Database {
             .recycle_timeout(Some(settings.query_timeout))
             .build()
             .map_err(|error| DatabaseError::new(error.to_string()))?;
-        Ok(Self { pool, query_timeout: settings.query_timeout })
+        Ok(Self { pool, server: settings.server.clone(), query_timeout: settings.query_timeout })
     }
 
     /// Whether `sql` gives a row, within `database.query_timeout`. A connection that did not answer in time is
     /// thrown away: behind a silent network it would never answer again.
     pub async fn exists(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<bool, DatabaseError> {
-        let client = self.pool.get().await.map_err(|error| DatabaseError::new(chain(&error)))?;
+        let client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
         match timeout(self.query_timeout, client.query_typed(sql, parameters)).await {
             Ok(Ok(rows)) => Ok(!rows.is_empty()),
             Ok(Err(error)) => Err(DatabaseError::query(&error)),
@@ -105,6 +106,16 @@ impl Database {
                 drop(Object::take(client));
                 Err(DatabaseError::new("no answer within database.query_timeout"))
             }
+        }
+    }
+
+    fn no_connection(&self, error: &PoolError) -> DatabaseError {
+        match error {
+            PoolError::Backend(error) => DatabaseError::connecting(&self.server, error),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                DatabaseError::new("every pooled connection is busy: raise database.pool_connections")
+            }
+            other => DatabaseError::new(format!("cannot connect to {}: {}", self.server.redacted(), chain(other))),
         }
     }
 

@@ -101,7 +101,7 @@ impl Gate {
 
     /// Judges a request for a session. A token is not needed yet: it may come with the first frame. The session
     /// is in the hub before the client hears 101, so it misses nothing from then on.
-    pub async fn admit(&self, headers: &HeaderMap, query: &str) -> Result<(Handshake, Arrival), Refused> {
+    pub async fn admit(&self, headers: &HeaderMap, query: &str) -> Result<(Handshake, Box<Arrival>), Refused> {
         let handshake = Handshake::read(headers)?;
         if self.context.drain.is_cancelled() {
             return Err(Refused::Draining);
@@ -123,8 +123,8 @@ impl Gate {
                 membership.gap(project);
             }
         }
-        let implied = subscribe.map(|(subscribe, _)| subscribe).filter(|_| claims.is_none());
-        Ok((handshake, Arrival { membership, claims, implied }))
+        let implied = subscribe.filter(|_| claims.is_none()).map(|(subscribe, _)| Box::new(subscribe));
+        Ok((handshake, Box::new(Arrival { membership, claims, implied })))
     }
 
     /// Why the daemon is not ready; empty = ready.

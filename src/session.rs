@@ -47,14 +47,15 @@ pub struct Context {
     pub drain: CancellationToken,
 }
 
-/// A session that was let in.
+/// A session that was let in. Handed on in a box: each function that took it by value would keep room for it as
+/// long as the session lives.
 pub struct Arrival {
     /// Its place in the hub.
     pub membership: Membership,
     /// Whose it is; without claims the first frame must bring them.
     pub claims: Option<Claims>,
     /// The project of the URL, still to be subscribed to once there are claims.
-    pub implied: Option<Subscribe>,
+    pub implied: Option<Box<Subscribe>>,
 }
 
 /// Why a session is over.
@@ -84,7 +85,7 @@ struct Session<'a> {
     context: &'a Arc<Context>,
     membership: Membership,
     claims: Option<Claims>,
-    implied: Option<Subscribe>,
+    implied: Option<Box<Subscribe>>,
     decoder: Decoder,
     quota: Quota,
     /// One at a time: the client is read no further until it is answered, so answers keep their order.
@@ -96,8 +97,8 @@ struct Session<'a> {
 }
 
 /// Runs a session until it ends. `early` is what the client sent right behind its request.
-pub async fn run(arrival: Arrival, stream: TcpStream, early: Bytes, context: &Arc<Context>) {
-    let Arrival { membership, claims, implied } = arrival;
+pub async fn run(arrival: Box<Arrival>, stream: TcpStream, early: Bytes, context: &Arc<Context>) {
+    let Arrival { membership, claims, implied } = *arrival;
     let outbox = Arc::clone(&membership.outbox);
     let socket = outbox.attach(stream);
     let now = Instant::now();
@@ -233,7 +234,7 @@ impl Session<'_> {
     fn work(&mut self) -> Result<(), End> {
         while self.question.is_none() && self.membership.outbox.answers() <= ANSWERS_UNREAD_MAX {
             if let (Some(claims), Some(implied)) = (&self.claims, self.implied.take_if(|_| self.claims.is_some())) {
-                self.ask_access(claims.clone(), implied);
+                self.ask_access(claims.clone(), *implied);
                 return Ok(());
             }
             let message = self.decoder.next().map_err(|error| {
@@ -400,15 +401,13 @@ async fn farewell(socket: &TcpStream, outbox: &Outbox) {
         outbox.resume();
     }
     let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Write);
-    loop {
-        let mut buffer = [0; READ_BYTES];
-        if socket.readable().await.is_err() {
-            return;
-        }
-        match socket.try_read(&mut buffer) {
-            Ok(0) => return,
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return,
-            Ok(_) | Err(_) => {}
-        }
+    while socket.readable().await.is_ok() && swallow(socket) {}
+}
+
+/// Reads into nowhere. Not in the loop above: a buffer that lives across an await is part of every session.
+fn swallow(socket: &TcpStream) -> bool {
+    match socket.try_read(&mut [0; READ_BYTES]) {
+        Ok(read) => read > 0,
+        Err(error) => error.kind() == ErrorKind::WouldBlock,
     }
 }

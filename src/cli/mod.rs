@@ -41,24 +41,56 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the daemon
+    ///
+    /// Listens to the database and serves WebSockets, probes and metrics on http.listen. SIGTERM or Ctrl-C drains:
+    /// every session is told to come back elsewhere. A second signal ends it at once.
     Serve,
     /// Install or update the schema pgherald in the database
+    ///
+    /// Everything goes into the schema pgherald, in one transaction; running it again does nothing. The role needs
+    /// CREATE on the database. Existing tables are not touched: `pgherald watch` does that, one by one.
     Migrate,
     /// Make a table tell of its changes
+    ///
+    /// Puts four statement-level triggers on the table and its partitions. The role must own the table. Writers
+    /// wait only while the triggers are created, need no rights, and never fail because of them.
+    #[command(after_help = "Examples:\n  pgherald watch public.tasks --project project_id\n  \
+        pgherald watch projects --project id\n  pgherald watch countries --project '*'\n  \
+        pgherald watch app.order_items --id order_id,line --resource order_line")]
     Watch(watch::Watch),
     /// Make a table silent again
+    ///
+    /// Drops what `pgherald watch` has created on the table and on its partitions, and nothing else.
     Unwatch(watch::Unwatch),
     /// Show what is installed and which tables are watched
+    ///
+    /// Reads only. A table that is not ENABLED has lost a trigger or got a new partition: watch it again.
     Status,
     /// Print the frames of a project, one a line
+    ///
+    /// Connects to a daemon as a browser does, and comes back after a lost connection. Frames go to standard
+    /// output, everything else to standard error.
+    #[command(after_help = "Example:\n  pgherald tail --project 7 --token \"$(pgherald token --subject alice)\"")]
     Tail(tail::Tail),
     /// Mint a token for a test or a script
+    ///
+    /// Signs with auth.secret, or with a private key. iss and aud are set as [auth] requires them.
+    #[command(after_help = "Example:\n  pgherald token --subject alice --ttl 1h --claims '{\"projects\":[\"7\"]}'")]
     Token(token::Mint),
     /// Check the configuration and print the effective one, secrets redacted
+    ///
+    /// Names every problem at once, each with its key, and exits with 64 if there is one. Connects to nothing but
+    /// a JWKS.
     Check,
     /// Start a throwaway PostgreSQL, a sample application and a daemon, to play with
+    ///
+    /// Needs PostgreSQL's programs (initdb, postgres), and no rights. Ctrl-C takes everything down and leaves
+    /// nothing behind.
     Demo(demo::Demo),
-    /// Print a completion script: pgherald completions bash > /etc/bash_completion.d/pgherald
+    /// Print a completion script for a shell
+    ///
+    /// For bash: pgherald completions bash > /etc/bash_completion.d/pgherald. For zsh, fish and others see their
+    /// manuals.
     Completions {
         /// For which shell
         shell: clap_complete::Shell,

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod pooler;
 mod proxy;
 mod world;
 
 mod auth;
+mod commands;
 mod delivery;
+mod demo;
 mod drain;
 mod hostile;
 mod migrate;
