@@ -57,7 +57,7 @@ struct Server {
 }
 
 enum Voice {
-    Postgres(Scratch, tokio_postgres::Client),
+    Postgres(Box<Scratch>, tokio_postgres::Client),
     Stdin(ChildStdin),
 }
 
@@ -88,7 +88,7 @@ impl Server {
             }
         };
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        Ok(Self { address, child, voice: Voice::Postgres(scratch, client), _lines: None })
+        Ok(Self { address, child, voice: Voice::Postgres(Box::new(scratch), client), _lines: None })
     }
 
     async fn plain() -> Result<Self> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 use metrics::counter;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -81,11 +81,14 @@ impl Keyring {
     /// often than `auth.jwks_refresh_floor`; an unreachable provider leaves the keys as they are.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
         if let Some(remote) = &self.remote {
-            self.refresh(remote, remote.max_age).await;
+            // Whoever comes while another fetches goes on with the keys at hand.
+            if let Ok(fetched_at) = remote.fetched_at.try_lock() {
+                self.refresh(remote, fetched_at, remote.max_age).await;
+            }
         }
         let mut verdict = self.keys.load().verify(token);
         if let (Err(TokenError::UnknownKey), Some(remote)) = (&verdict, &self.remote) {
-            self.refresh(remote, remote.floor).await;
+            self.refresh(remote, remote.fetched_at.lock().await, remote.floor).await;
             verdict = self.keys.load().verify(token);
         }
         if let Err(error) = &verdict {
@@ -94,8 +97,7 @@ impl Keyring {
         verdict
     }
 
-    async fn refresh(&self, remote: &Remote, age: Duration) {
-        let mut fetched_at = remote.fetched_at.lock().await;
+    async fn refresh(&self, remote: &Remote, mut fetched_at: MutexGuard<'_, Instant>, age: Duration) {
         if fetched_at.elapsed() < age.max(remote.floor) {
             return;
         }

@@ -26,7 +26,11 @@ async fn the_demo_shows_a_change_and_leaves_nothing_behind() {
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
     let (mut tail, mut psql, mut token) = (None, None, None);
     while tail.is_none() || psql.is_none() || token.is_none() {
-        let line = tokio::time::timeout(LIMIT, lines.next_line()).await.expect("the demo says more").unwrap().expect("the demo runs");
+        let line = tokio::time::timeout(LIMIT, lines.next_line())
+            .await
+            .expect("the demo says more")
+            .unwrap()
+            .expect("the demo runs");
         let line = line.trim();
         if line.contains(" tail --url") {
             tail = Some(line.to_owned());
@@ -47,7 +51,10 @@ async fn the_demo_shows_a_change_and_leaves_nothing_behind() {
     assert!(changed.status.success(), "{changed:?}");
     let frame = tokio::time::timeout(LIMIT, frames.next_line()).await.expect("the change shows up").unwrap().unwrap();
     let frame: Value = serde_json::from_str(&frame).unwrap();
-    assert_eq!((&frame["resource"], &frame["data"]["id"], &frame["project_id"]), (&"task".into(), &"1".into(), &"7".into()));
+    assert_eq!(
+        (&frame["resource"], &frame["data"]["id"], &frame["project_id"]),
+        (&"task".into(), &"1".into(), &"7".into())
+    );
 
     // The other member is kept out of this project.
     let alice = tail.rsplit(' ').next().unwrap();
