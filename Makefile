@@ -6,14 +6,14 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo build test fmt lint postgres tools
+.PHONY: help demo build test fmt lint postgres tools fuzz bench-sessions
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: postgres ## A throwaway PostgreSQL, a sample application and a daemon, to play with
-	cargo build --release --locked
-	exec target/release/pgherald demo
+	cargo build --locked
+	exec target/debug/pgherald demo
 
 build: ## Build the release binary
 	cargo build --release --locked
@@ -31,9 +31,13 @@ lint: ## Format check and clippy, warnings as errors
 postgres: # PostgreSQL's programs, from the system's packages where they are missing
 	@command -v initdb >/dev/null || tests/tools/install postgresql
 
-tools: # What the tests need besides: cargo-nextest, PgBouncer
+tools: # What the tests need besides: cargo-nextest, PgBouncer, peers in Python and Node
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tests/tools/install pgbouncer
+	@tests/tools/peers
+
+fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
+	RUSTC_BOOTSTRAP=1 cargo fuzz run websocket -- -max_total_time=60 -max_len=4096
 
 bench-sessions: postgres ## What a session costs, beside a plain tokio-tungstenite server
 	cargo bench --locked --bench sessions

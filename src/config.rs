@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio_postgres::config::TargetSessionAttrs;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::conninfo::ConnInfo;
 pub use crate::settings::File;
@@ -296,7 +297,9 @@ impl Config {
         if self.limits.token_bytes > self.limits.frame_bytes {
             s.refuse("limits.token_bytes", "is larger than limits.frame_bytes: the first frame must hold a token", ());
         }
-        if self.log.level.parse::<tracing_subscriber::filter::Targets>().is_err() {
+        // A word that is no level is a target to tracing, and then nothing else is logged.
+        let level = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        if self.log.level.parse::<Targets>().is_err() || !self.log.level.split(',').all(level) {
             s.refuse("log.level", "is no filter: try info, debug or warn,pgherald=debug", ());
         }
     }

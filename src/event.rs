@@ -176,6 +176,10 @@ impl Invalidation {
     /// (`docs/protocol.md`). Any role may NOTIFY, so nothing in it is trusted: unknown fields are ignored, a
     /// missing id or an empty list means the whole resource, a null project means every project.
     pub fn parse(payload: &str, names: &ResourceNames) -> Result<Self, Malformed> {
+        // serde reads a struct from an array too.
+        if !payload.trim_start().starts_with('{') {
+            return Err(Malformed::Json("no object".into()));
+        }
         let raw: Payload<'_> = serde_json::from_str(payload).map_err(|error| Malformed::Json(place(&error)))?;
         let resource = match (&raw.resource, &raw.table) {
             (Some(label), _) if usable(label) => label.as_str().into(),

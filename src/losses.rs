@@ -6,6 +6,8 @@
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Losses {
     dropped: i64,
+    /// A loss was seen and no fence taken for it yet: the connection may break in between.
+    unfenced: bool,
     /// A transaction id taken after a loss was seen: the loser's own id is below it.
     fence: Option<u64>,
 }
@@ -26,6 +28,9 @@ impl Losses {
     pub fn look(&mut self, dropped: i64, oldest_running: u64) -> Verdict {
         if dropped != self.dropped {
             self.dropped = dropped;
+            self.unfenced = true;
+        }
+        if self.unfenced {
             return Verdict::TellAndFence;
         }
         match self.fence {
@@ -40,5 +45,6 @@ impl Losses {
     /// Notes the transaction id taken after the loss was seen.
     pub fn fence(&mut self, transaction: u64) {
         self.fence = Some(transaction);
+        self.unfenced = false;
     }
 }

@@ -52,6 +52,10 @@ impl Item {
         if let Self::Rows(event) = self { event.count as usize } else { 1 }
     }
 
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Answer(_))
+    }
+
     /// The project and resource that a change is about.
     fn subject(&self) -> Option<(&ProjectId, &Arc<str>)> {
         match self {
@@ -68,6 +72,7 @@ impl Item {
 pub struct Mailbox {
     items: VecDeque<Item>,
     frames: usize,
+    answers: usize,
     frames_max: usize,
     /// Bytes of the first item that are on their way; such an item can't be changed any more.
     sent: usize,
@@ -76,7 +81,7 @@ pub struct Mailbox {
 impl Mailbox {
     /// An empty one; it allocates nothing until something is put in.
     pub fn new(frames_max: usize) -> Self {
-        Self { items: VecDeque::new(), frames: 0, frames_max, sent: 0 }
+        Self { items: VecDeque::new(), frames: 0, answers: 0, frames_max, sent: 0 }
     }
 
     /// Nothing to send.
@@ -91,7 +96,7 @@ impl Mailbox {
 
     /// Answers waiting.
     pub fn answers(&self) -> usize {
-        self.items.iter().filter(|item| matches!(item, Item::Answer(_))).count()
+        self.answers
     }
 
     /// Puts a change in, and coarsens if there is no room. `now` (RFC 3339) stamps what is coarsened,
@@ -120,6 +125,12 @@ impl Mailbox {
             project: project.cloned(),
             frame: ServerFrame::reconnect(project, reason, spread),
         });
+        if project.is_some() && !self.fits() {
+            self.coarsen_to_projects(spread);
+            if !self.fits() {
+                self.reconnect(None, Reason::SlowConsumer, spread);
+            }
+        }
     }
 
     /// Puts an answer in, or a control frame.
@@ -164,6 +175,7 @@ impl Mailbox {
             }
             self.sent -= first.bytes().len();
             self.frames -= first.frames();
+            self.answers -= usize::from(first.is_answer());
             self.items.pop_front();
         }
         // Ten thousand idle sessions keep no buffer.
@@ -172,13 +184,14 @@ impl Mailbox {
 
     fn push(&mut self, item: Item) {
         self.frames += item.frames();
+        self.answers += usize::from(item.is_answer());
         self.items.push_back(item);
     }
 
     /// The run on its way has left the inbox in all but memory, so it does not count.
     fn fits(&self) -> bool {
-        let pinned: usize = self.items.iter().take(self.pinned()).map(Item::frames).sum();
-        self.frames - pinned <= self.frames_max
+        let on_its_way = self.items.iter().take(self.pinned()).filter(|item| !item.is_answer());
+        self.frames - self.answers - on_its_way.map(Item::frames).sum::<usize>() <= self.frames_max
     }
 
     fn pinned(&self) -> usize {
@@ -187,6 +200,7 @@ impl Mailbox {
 
     fn recount(&mut self) {
         self.frames = self.items.iter().map(Item::frames).sum();
+        self.answers = self.items.iter().filter(|item| item.is_answer()).count();
     }
 
     /// One frame a resource, at the place of its last change.

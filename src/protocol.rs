@@ -64,7 +64,8 @@ impl Subscribe {
     pub fn project(&self) -> Result<ProjectId, Refusal> {
         let refuse = |code, message: String| Err(Refusal::new(code, message, self.reference.clone()));
         if let Some(topic) = self.topics.iter().flatten().find(|topic| *topic != "*") {
-            return refuse("unsupported", format!("topic {topic:.40?} is not supported by this version: use [\"*\"]"));
+            let topic: String = topic.chars().take(40).collect();
+            return refuse("unsupported", format!("topic {topic:?} is not supported by this version: use [\"*\"]"));
         }
         if self.filter.is_some() {
             return refuse("unsupported", "filter is not supported by this version: leave it out".into());
@@ -83,7 +84,9 @@ impl ClientFrame {
             #[serde(rename = "ref")]
             reference: Option<String>,
         }
-        let head: Head<'_> = serde_json::from_str(text).map_err(|_| {
+        // serde reads a struct from an array too.
+        let object = Some(text).filter(|text| text.trim_start().starts_with('{'));
+        let head: Head<'_> = object.and_then(|text| serde_json::from_str(text).ok()).ok_or_else(|| {
             Refusal::new("malformed", "a frame is a JSON object with a \"type\" and, if any, a text \"ref\"", None)
         })?;
         let known = matches!(head.kind.as_deref(), Some("auth" | "subscribe" | "unsubscribe" | "ping"));

@@ -85,6 +85,10 @@ fn singular(word: &str) -> String {
         Some((plural, single)) if plural == single => word.to_owned(),
         Some((_, single)) => (*single).to_owned(),
         None if word.is_empty() => String::new(),
-        None => pluralizer::pluralize(word, 1, false),
+        None => match pluralizer::pluralize(word, 1, false) {
+            // Of "s" nothing is left.
+            nothing if nothing.is_empty() => word.to_owned(),
+            single => single,
+        },
     }
 }

@@ -84,7 +84,7 @@ impl Settings {
             Environment::with_prefix("PGHERALD").prefix_separator("__").separator("__").source(Some(variables));
         let merged =
             config::Config::builder().add_source(Vec::from_iter(from_file)).add_source(from_environment).build();
-        let fail = |error: config::ConfigError| Problems(BTreeSet::from([error.to_string().replace('\n', " ")]));
+        let fail = |error: config::ConfigError| Problems(BTreeSet::from([unquoted(&error.to_string())]));
         let table = merged.map_err(fail)?.cache.into_table().map_err(fail)?;
         let mut values = BTreeMap::new();
         flatten("", table.into_iter().collect(), &mut values);
@@ -194,13 +194,21 @@ impl Settings {
         if given.is_empty() && self.take(key).is_none() {
             return default.iter().map(|(from, to)| ((*from).to_owned(), (*to).to_owned())).collect();
         }
+        if given.is_empty() && self.values.get(key).is_some_and(|value| !matches!(value.kind, ValueKind::Table(_))) {
+            return self.refuse(key, "must be a table of texts", BTreeMap::new());
+        }
         let entry = |name: String| Some((name[inside.len()..].to_owned(), self.optional(&name)?));
         given.into_iter().filter_map(entry).collect()
     }
 
     /// Every problem found, unknown keys included.
     pub fn finish(mut self) -> Result<(), Problems> {
-        for key in self.values.keys().filter(|key| !self.asked.contains(*key)) {
+        for (key, value) in self.values.iter().filter(|(key, _)| !self.asked.contains(*key)) {
+            // A section whose settings are all commented out.
+            let section = |known: &String| known.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+            if matches!(value.kind, ValueKind::Table(_)) && self.asked.iter().any(section) {
+                continue;
+            }
             let near = self
                 .asked
                 .iter()
@@ -216,6 +224,13 @@ impl Settings {
         self.asked.insert(key.to_owned());
         self.values.get(key).cloned()
     }
+}
+
+/// A parser's message in one line, without the lines of the file that it quotes: one may hold a secret.
+fn unquoted(message: &str) -> String {
+    let quotes =
+        |line: &&str| line.trim_start_matches(|sign: char| sign == ' ' || sign.is_ascii_digit()).starts_with('|');
+    message.lines().filter(|line| !quotes(line)).collect::<Vec<_>>().join(" ")
 }
 
 fn flatten(prefix: &str, table: BTreeMap<String, Value>, into: &mut BTreeMap<String, Value>) {

@@ -158,7 +158,7 @@ impl KeySet {
     /// A shared secret; HS256 unless `auth.algorithms` says otherwise.
     pub fn from_secret(secret: &Secret, rules: Rules) -> Result<Self, KeyError> {
         let key = DecodingKey::from_secret(secret.expose().as_bytes());
-        Self::single(key, AlgorithmFamily::Hmac, &[Algorithm::HS256], rules)
+        Self::single(key, AlgorithmFamily::Hmac.algorithms(), Algorithm::HS256, rules)
     }
 
     /// A PEM file's public key; its kind decides the algorithm unless `auth.algorithms` says otherwise.
@@ -168,14 +168,13 @@ impl KeySet {
             return Err(KeyError("this is a private key: give the public one (openssl pkey -in FILE -pubout)".into()));
         }
         if let Ok(key) = DecodingKey::from_rsa_pem(pem) {
-            return Self::single(key, AlgorithmFamily::Rsa, &[Algorithm::RS256], rules);
+            return Self::single(key, AlgorithmFamily::Rsa.algorithms(), Algorithm::RS256, rules);
         }
-        if let Ok(key) = DecodingKey::from_ec_pem(pem) {
-            let algorithm = if names_p384(&text) { Algorithm::ES384 } else { Algorithm::ES256 };
-            return Self::single(key, AlgorithmFamily::Ec, &[algorithm], rules);
+        if let (Ok(key), Some(algorithm)) = (DecodingKey::from_ec_pem(pem), algorithm_of_curve(&text)) {
+            return Self::single(key, &[algorithm], algorithm, rules);
         }
         if let Ok(key) = DecodingKey::from_ed_pem(pem) {
-            return Self::single(key, AlgorithmFamily::Ed, &[Algorithm::EdDSA], rules);
+            return Self::single(key, AlgorithmFamily::Ed.algorithms(), Algorithm::EdDSA, rules);
         }
         Err(KeyError(
             "no public key in PEM form: expected -----BEGIN PUBLIC KEY----- of RSA, P-256, P-384 or Ed25519".into(),
@@ -200,15 +199,14 @@ impl KeySet {
 
     fn single(
         decoding: DecodingKey,
-        family: AlgorithmFamily,
-        default: &[Algorithm],
+        fitting: &[Algorithm],
+        default: Algorithm,
         rules: Rules,
     ) -> Result<Self, KeyError> {
-        let algorithms = if rules.algorithms.is_empty() { default.to_vec() } else { rules.algorithms.clone() };
-        if let Some(wrong) = algorithms.iter().find(|algorithm| algorithm.family() != family) {
+        let algorithms = if rules.algorithms.is_empty() { vec![default] } else { rules.algorithms.clone() };
+        if let Some(wrong) = algorithms.iter().find(|algorithm| !fitting.contains(algorithm)) {
             return Err(KeyError(format!(
-                "auth.algorithms: {wrong:?} does not fit this key: leave it out, or use one of {:?}",
-                family.algorithms()
+                "auth.algorithms: {wrong:?} does not fit this key: leave it out, or use one of {fitting:?}"
             )));
         }
         let validation = rules.validation(algorithms);
@@ -314,10 +312,16 @@ fn refusal(kind: &ErrorKind) -> TokenError {
     }
 }
 
-/// Whether an EC key names curve P-384 (OID 1.3.132.0.34, RFC 5480).
-fn names_p384(pem: &str) -> bool {
-    const OID: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+/// The algorithm of an EC key: P-256 (OID 1.2.840.10045.3.1.7) or P-384 (1.3.132.0.34), RFC 5480; no other curve.
+fn algorithm_of_curve(pem: &str) -> Option<Algorithm> {
+    const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
     let body: String = pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
     let der = base64::engine::general_purpose::STANDARD.decode(body).unwrap_or_default();
-    der.windows(OID.len()).any(|window| window == OID)
+    let names = |oid: &[u8]| der.windows(oid.len()).any(|window| window == oid);
+    match (names(P256), names(P384)) {
+        (true, _) => Some(Algorithm::ES256),
+        (_, true) => Some(Algorithm::ES384),
+        _ => None,
+    }
 }

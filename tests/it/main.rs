@@ -14,6 +14,7 @@ mod drain;
 mod hostile;
 mod migrate;
 mod outages;
+mod peers;
 mod probes;
 mod scratch;
 mod slow;

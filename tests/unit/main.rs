@@ -1,6 +1,15 @@
 //! What needs no server: words, forms and rules, through tables and properties.
 #![allow(clippy::unwrap_used)]
 
+mod backoff;
 mod certificate;
+mod config;
 mod conninfo;
+mod event;
+mod losses;
+mod mailbox;
+mod protocol;
+mod quota;
+mod resource;
+mod token;
 mod websocket;
