@@ -19,13 +19,13 @@ use tracing::{info, warn};
 use crate::access::Access;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
+use crate::dialogue::Context;
 use crate::gate::Gate;
 use crate::hub::Hub;
 use crate::keyring::{Keyring, KeyringError};
 use crate::listener::Listener;
 use crate::metrics as m;
 use crate::routes::{self, Doors};
-use crate::session::Context;
 use crate::token::Rules;
 
 /// The largest head of an HTTP request. hyper's least is 8 KiB, a token may have as much.

@@ -12,10 +12,10 @@ use warp::http::header::HeaderMap;
 use crate::access::Unavailable;
 use crate::config::Config;
 use crate::database::Database;
+use crate::dialogue::{Arrival, Context};
 use crate::event::ProjectId;
 use crate::hub::Full;
 use crate::protocol::Subscribe;
-use crate::session::{Arrival, Context};
 use crate::token::{Claims, TokenError};
 use crate::upgrade::{Handshake, HandshakeError};
 

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::config::Config;
+use crate::keyset::KeySet;
 use crate::metrics as m;
-use crate::token::{Claims, KeyError, KeySet, Rules, TokenError};
+use crate::token::{Claims, KeyError, Rules, TokenError};
 
 /// A JWKS is a few kilobytes; more is somebody's mistake or attack.
 const JWKS_BYTES_MAX: usize = 1 << 20;

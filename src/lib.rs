@@ -14,6 +14,9 @@ pub mod losses;
 pub mod quota;
 
 // 1: forms
+pub mod close;
+pub mod frame;
+
 pub mod websocket;
 
 pub mod protocol;
@@ -41,10 +44,13 @@ pub mod outbox;
 pub mod token;
 
 pub mod hub;
+pub mod keyset;
 
 // 3: edges
 pub mod database;
 pub mod keyring;
+pub mod migrations;
+
 pub mod migrate;
 
 pub mod pgprograms;
@@ -57,7 +63,9 @@ pub mod heartbeat;
 
 pub mod link;
 
+pub mod dialogue;
 pub mod listener;
+
 pub mod session;
 pub mod upgrade;
 

@@ -4,35 +4,9 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
 use tokio_postgres::{Client, GenericClient, error::SqlState};
 
-macro_rules! embed {
-    ($folder:literal: $($name:literal)*) => {
-        &[$(File { name: $name, text: include_str!(concat!("../", $folder, "/", $name)) }),*]
-    };
-}
-
-/// Append-only: a file that was released is never edited.
-const MIGRATIONS: &[File] = embed!("migrations": "0001_pgherald.sql");
-
-/// Applied by name; their bodies may refer to each other in any order.
-const FUNCTIONS: &[File] = embed!("sql/functions":
-    "check_watchable.sql"
-    "column_text.sql"
-    "count_dropped.sql"
-    "drop_unused.sql"
-    "generate.sql"
-    "notify.sql"
-    "primary_key.sql"
-    "relations.sql"
-    "settings.sql"
-    "split.sql"
-    "trigger_source.sql"
-    "unwatch.sql"
-    "watch.sql"
-    "watched.sql"
-);
+use crate::migrations::{FUNCTIONS, File, MIGRATIONS};
 
 /// `pgherald` in ASCII: the advisory lock's key.
 const LOCK: i64 = 0x7067_6865_7261_6c64;
@@ -65,26 +39,6 @@ end $$;
 /// Not `to_regclass`, which fails where a schema of that name is closed to us.
 const INSTALLED: &str = "select exists (select from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = 'pgherald' and c.relname = 'migrations')";
-
-struct File {
-    name: &'static str,
-    text: &'static str,
-}
-
-impl File {
-    fn checksum(&self) -> String {
-        let mut hex = String::new();
-        for byte in Sha256::digest(self.text.as_bytes()) {
-            let _ = write!(hex, "{byte:02x}");
-        }
-        hex
-    }
-
-    /// The number in front of a migration's name.
-    fn version(&self) -> i32 {
-        self.name.split_once('_').and_then(|(number, _)| number.parse().ok()).unwrap_or_default()
-    }
-}
 
 /// What a database lacks, or, returned by [`run`], what was applied. File names, in order.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -292,42 +246,4 @@ fn describe(error: &tokio_postgres::Error) -> String {
     };
     let more = [db.detail(), db.hint()].into_iter().flatten();
     std::iter::once(db.message()).chain(more).collect::<Vec<_>>().join(": ")
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-
-    fn folder(path: &str) -> Vec<String> {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-        let mut names: Vec<_> =
-            std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    fn names(files: &[File]) -> Vec<&str> {
-        files.iter().map(|file| file.name).collect()
-    }
-
-    #[test]
-    fn every_file_is_embedded_in_order() {
-        assert_eq!(names(MIGRATIONS), folder("migrations"));
-        assert_eq!(names(FUNCTIONS), folder("sql/functions"));
-    }
-
-    #[test]
-    fn migrations_are_numbered_without_a_gap() {
-        let versions: Vec<_> = MIGRATIONS.iter().map(File::version).collect();
-        assert_eq!(versions, (1..=versions.len() as i32).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn file_names_need_no_quoting() {
-        for name in names(MIGRATIONS).into_iter().chain(names(FUNCTIONS)) {
-            assert!(!name.contains('\''), "{name}");
-        }
-    }
 }

@@ -16,9 +16,10 @@ use warp::path::FullPath;
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
+use crate::dialogue::Context;
 use crate::gate::{Gate, Refused};
 use crate::metrics as m;
-use crate::session::{self, Context};
+use crate::session;
 use crate::upgrade;
 
 /// A session to run on a task of its own.

@@ -1,9 +1,12 @@
 //! From an HTTP request to a bare stream: the opening handshake of RFC 6455, section 4.2.
 //! warp's own WebSocket can't size its buffers (135 KB a connection), so warp only routes and replies.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use warp::http::header::{
     AUTHORIZATION, CONNECTION, HeaderMap, HeaderName, ORIGIN, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
@@ -13,7 +16,6 @@ use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
 use crate::protocol::SUBPROTOCOL;
-use crate::websocket::accept_key;
 
 /// The prefix of the subprotocol that carries a token: browsers can set no header but this one.
 const BEARER_SUBPROTOCOL: &str = "bearer.";
@@ -76,6 +78,18 @@ impl Handshake {
         }
         reply
     }
+}
+
+/// The `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key` (RFC 6455 4.2.2).
+///
+/// `None` where the key is not the base64 of 16 bytes: the handshake is then answered with 400.
+pub fn accept_key(key: &str) -> Option<String> {
+    // 18 bytes is what 24 characters could hold; a longer key fails here, before any work on it.
+    if BASE64.decode_slice(key, &mut [0; 18]) != Ok(16) {
+        return None;
+    }
+    let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
+    Some(BASE64.encode(digest))
 }
 
 /// The bare stream once the 101 has left, and what the client sent right behind its request. Nothing of hyper

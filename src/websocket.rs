@@ -1,4 +1,4 @@
-//! The server's side of RFC 6455: a socket's bytes to messages, and messages to frames.
+//! The server's side of RFC 6455: a socket's bytes to messages.
 //!
 //! No IO and no clock: the session reads, feeds, and writes what it gets from here. It is our own
 //! because a frame made once is shared by all sessions, and because a decoder that waits must cost
@@ -6,27 +6,10 @@
 
 use std::mem;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use bytes::{Buf, Bytes, BytesMut};
-use sha1::{Digest, Sha1};
+use bytes::{Buf, BytesMut};
 use thiserror::Error;
 
-/// Longest payload of a control frame (RFC 6455 5.5).
-const CONTROL_BYTES_MAX: usize = 125;
-/// Longest header of a masked frame: 2 bytes, 8 of length, 4 of masking key (RFC 6455 5.2).
-const HEADER_BYTES_MAX: usize = 14;
-
-/// The `Sec-WebSocket-Accept` that answers a `Sec-WebSocket-Key` (RFC 6455 4.2.2).
-///
-/// `None` where the key is not the base64 of 16 bytes: the handshake is then answered with 400.
-pub fn accept_key(key: &str) -> Option<String> {
-    // 18 bytes is what 24 characters could hold; a longer key fails here, before any work on it.
-    if BASE64.decode_slice(key, &mut [0; 18]) != Ok(16) {
-        return None;
-    }
-    let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();
-    Some(BASE64.encode(digest))
-}
+use crate::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode, close_code_may_be_sent};
 
 /// What a client said, its fragments joined and unmasked (RFC 6455 5.6 and 5.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,17 +100,6 @@ struct Frame {
     opcode: Opcode,
     mask: [u8; 4],
     bytes_left: usize,
-}
-
-/// RFC 6455 5.2, 11.8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Opcode {
-    Continuation = 0x0,
-    Text = 0x1,
-    Binary = 0x2,
-    Close = 0x8,
-    Ping = 0x9,
-    Pong = 0xa,
 }
 
 /// A binary message is only counted, in bytes.
@@ -232,7 +204,7 @@ impl Decoder {
             return Err(DecodeError::ReservedBits);
         }
         let fin = first & 0x80 != 0;
-        let opcode = Opcode::parse(first & 0x0f)?;
+        let opcode = Opcode::parse(first & 0x0f).ok_or(DecodeError::ReservedOpcode(first & 0x0f))?;
         if second & 0x80 == 0 {
             return Err(DecodeError::Unmasked);
         }
@@ -330,24 +302,6 @@ impl Decoder {
     }
 }
 
-impl Opcode {
-    fn parse(opcode: u8) -> Result<Self, DecodeError> {
-        Ok(match opcode {
-            0x0 => Self::Continuation,
-            0x1 => Self::Text,
-            0x2 => Self::Binary,
-            0x8 => Self::Close,
-            0x9 => Self::Ping,
-            0xa => Self::Pong,
-            _ => return Err(DecodeError::ReservedOpcode(opcode)),
-        })
-    }
-
-    fn is_control(self) -> bool {
-        matches!(self, Self::Close | Self::Ping | Self::Pong)
-    }
-}
-
 /// RFC 6455 5.3; `mask` begins at the first byte of `masked`. Four bytes at a time, which the
 /// compiler widens to its vectors.
 fn unmask(masked: &[u8], mask: [u8; 4], out: &mut Vec<u8>) {
@@ -376,56 +330,4 @@ fn parse_close(payload: &[u8]) -> Result<Option<u16>, DecodeError> {
             Ok(Some(code))
         }
     }
-}
-
-/// RFC 6455 7.4; 1012 to 1014 come from its IANA registry.
-fn close_code_may_be_sent(code: u16) -> bool {
-    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
-}
-
-/// Appends `payload` as one unmasked, final text frame (RFC 6455 5.2): 2 to 10 bytes more.
-pub fn frame_text(payload: &str, out: &mut Vec<u8>) {
-    let bytes = payload.len();
-    out.reserve(bytes + HEADER_BYTES_MAX);
-    out.push(0x80 | Opcode::Text as u8);
-    match (u8::try_from(bytes), u16::try_from(bytes)) {
-        (Ok(short @ ..=125), _) => out.push(short),
-        (_, Ok(medium)) => {
-            out.push(126);
-            out.extend_from_slice(&medium.to_be_bytes());
-        }
-        _ => {
-            out.push(127);
-            out.extend_from_slice(&(bytes as u64).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(payload.as_bytes());
-}
-
-/// A close frame (RFC 6455 5.5.1). A reason over 123 bytes is cut between two characters.
-///
-/// `code` is one that may be sent (RFC 6455 7.4): not 1005, 1006 or 1015.
-pub fn frame_close(code: u16, reason: &str) -> Bytes {
-    debug_assert!(close_code_may_be_sent(code), "close code {code}");
-    let mut end = reason.len().min(CONTROL_BYTES_MAX - 2);
-    while !reason.is_char_boundary(end) {
-        end -= 1;
-    }
-    frame_control(Opcode::Close, &[&code.to_be_bytes(), &reason.as_bytes()[..end]].concat())
-}
-
-/// A ping frame (RFC 6455 5.5.2). A payload over 125 bytes is cut.
-pub fn frame_ping(payload: &[u8]) -> Bytes {
-    frame_control(Opcode::Ping, payload)
-}
-
-/// A pong frame (RFC 6455 5.5.3), with the payload of the ping that it answers, 125 bytes at most.
-pub fn frame_pong(payload: &[u8]) -> Bytes {
-    frame_control(Opcode::Pong, payload)
-}
-
-fn frame_control(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let payload = &payload[..payload.len().min(CONTROL_BYTES_MAX)];
-    let header = [0x80 | opcode as u8, payload.len() as u8];
-    [&header[..], payload].concat().into()
 }

@@ -4,12 +4,15 @@
 
 #![no_main]
 
+#[path = "../../src/frame.rs"]
+#[allow(dead_code)]
+mod frame;
 #[path = "../../src/websocket.rs"]
 #[allow(dead_code)]
 mod websocket;
 
 use libfuzzer_sys::fuzz_target;
-use websocket::{DecodeError, Decoder, Message, frame_close, frame_pong, frame_text};
+use websocket::{DecodeError, Decoder, Message};
 
 /// A control frame's payload and a header: what a decoder may hold besides the message.
 const OVERHEAD_BYTES_MAX: usize = 139;
@@ -71,11 +74,11 @@ fn only_feed(bytes_max: usize, bytes: &[u8], size: usize) {
 fn answer(message: &Message) {
     match message {
         Message::Text(text) => {
-            frame_text(text, &mut Vec::new());
-            assert!(frame_close(1000, text).len() <= 127);
+            frame::text(text, &mut Vec::new());
+            assert!(frame::close(1000, text).len() <= 127);
         }
-        Message::Ping(payload) => assert_eq!(frame_pong(payload)[2..], payload[..]),
-        Message::Close(Some(code)) => assert_eq!(frame_close(*code, "").len(), 4),
+        Message::Ping(payload) => assert_eq!(frame::pong(payload)[2..], payload[..]),
+        Message::Close(Some(code)) => assert_eq!(frame::close(*code, "").len(), 4),
         _ => {}
     }
 }

@@ -12,8 +12,8 @@ use tokio_tungstenite::tungstenite::{self, Error, Message};
 
 use super::Failure;
 use crate::backoff::Backoff;
+use crate::close::{Close, ComeBack};
 use crate::config::Config;
-use crate::protocol::{Close, ComeBack};
 
 /// A daemon that says nothing for so long, not even a ping, is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(120);

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pgherald::close::Close;
 use pgherald::config::{Config, File};
-use pgherald::protocol::Close;
 use serde_json::Value;
 
 use crate::source::{find, read, sources, tokens};

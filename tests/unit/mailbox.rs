@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pgherald::event::{Action, Invalidation, ProjectId, Scope};
+use pgherald::frame;
 use pgherald::mailbox::{Coarsening, Mailbox};
 use pgherald::protocol::{Event, Reason};
-use pgherald::websocket::frame_text;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -35,7 +35,7 @@ fn event(project_id: &str, resource: &str, ids: &[u64]) -> Event {
 
 fn answer(number: usize) -> Bytes {
     let mut out = Vec::new();
-    frame_text(&json!({ "type": "pong", "ref": number.to_string() }).to_string(), &mut out);
+    frame::text(&json!({ "type": "pong", "ref": number.to_string() }).to_string(), &mut out);
     out.into()
 }
 

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use pgherald::close::{Close, ComeBack};
 use pgherald::event::{Action, Cursor, Invalidation, ProjectId, Scope};
-use pgherald::protocol::{ClientFrame, Close, ComeBack, Event, Reason, Refusal, ServerFrame, Subscribe};
+use pgherald::protocol::{ClientFrame, Event, Reason, Refusal, ServerFrame, Subscribe};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;

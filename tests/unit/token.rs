@@ -10,8 +10,9 @@ use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use pgherald::config::{Config, File};
 use pgherald::event::ProjectId;
+use pgherald::keyset::KeySet;
 use pgherald::settings::Secret;
-use pgherald::token::{KeyError, KeySet, Rules, TokenError};
+use pgherald::token::{KeyError, Rules, TokenError};
 use proptest::prelude::*;
 use rcgen::{
     KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ECDSA_P521_SHA512, PKCS_ED25519, PKCS_RSA_SHA256,

@@ -2,7 +2,9 @@
 
 use std::io::{self, Cursor, Read, Write};
 
-use pgherald::websocket::{DecodeError, Decoder, Message, accept_key, frame_close, frame_ping, frame_pong, frame_text};
+use pgherald::frame;
+use pgherald::upgrade::accept_key;
+use pgherald::websocket::{DecodeError, Decoder, Message};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use tokio_tungstenite::tungstenite::{
     self, WebSocket,
@@ -305,7 +307,7 @@ fn a_caller_that_only_feeds_is_stopped() {
 fn our_frames_have_the_shortest_header() {
     let start = |bytes: usize| {
         let mut out = b"before".to_vec();
-        frame_text(&"x".repeat(bytes), &mut out);
+        frame::text(&"x".repeat(bytes), &mut out);
         let frame = out.strip_prefix(b"before").unwrap();
         let (header, payload) = frame.split_at(frame.len() - bytes);
         assert!(payload.iter().all(|byte| *byte == b'x'));
@@ -316,9 +318,9 @@ fn our_frames_have_the_shortest_header() {
     assert_eq!(start(126), [0x81, 126, 0, 126]);
     assert_eq!(start(65535), [0x81, 126, 255, 255]);
     assert_eq!(start(65536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
-    assert_eq!(&frame_ping(b"hi")[..], b"\x89\x02hi");
-    assert_eq!(&frame_pong(b"hi")[..], b"\x8a\x02hi");
-    assert_eq!(&frame_close(1000, "bye")[..], b"\x88\x05\x03\xe8bye");
+    assert_eq!(&frame::ping(b"hi")[..], b"\x89\x02hi");
+    assert_eq!(&frame::pong(b"hi")[..], b"\x8a\x02hi");
+    assert_eq!(&frame::close(1000, "bye")[..], b"\x88\x05\x03\xe8bye");
 }
 
 #[test]
@@ -329,7 +331,7 @@ fn a_long_close_reason_is_cut_between_characters() {
         (format!("xx{}", "€".repeat(100)), 122),
         ("x".repeat(124), 123),
     ] {
-        let frame = frame_close(1013, &reason);
+        let frame = frame::close(1013, &reason);
         assert_eq!(usize::from(frame[1]), frame.len() - 2);
         let sent = str::from_utf8(&frame[4..]).unwrap();
         assert_eq!(sent, &reason[..bytes]);
@@ -487,11 +489,11 @@ proptest! {
     ) {
         let mut bytes = Vec::new();
         for text in &texts {
-            frame_text(text, &mut bytes);
+            frame::text(text, &mut bytes);
         }
-        bytes.extend(frame_ping(&payload));
-        bytes.extend(frame_pong(&payload));
-        bytes.extend(frame_close(4401, &reason));
+        bytes.extend(frame::ping(&payload));
+        bytes.extend(frame::pong(&payload));
+        bytes.extend(frame::close(4401, &reason));
 
         let mut client = WebSocket::from_raw_socket(Wire::new(bytes), Role::Client, None);
         for text in texts {
