@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ const HTTP_BUFFER_BYTES: usize = 32 * 1024;
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
 /// Connections that wait to be accepted: a thousand browsers come back at once.
 const BACKLOG: u32 = 4096;
+/// A connection that is no session ends after so many times `limits.header_timeout`: one that does not read its answers
+/// would hold its place for ever.
+const HTTP_HEAD_TIMES_MAX: u32 = 6;
 /// How often the histograms' memory is tidied.
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -139,6 +143,8 @@ impl App {
         }
         // Dropping a handle ends its task: nothing outlives this function.
         let _listener = AbortOnDropHandle::new(tokio::spawn(listener.run()));
+        let keyring = Arc::clone(&context.keyring);
+        let _keys = AbortOnDropHandle::new(tokio::spawn(async move { keyring.keep_fresh().await }));
         let _upkeep = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut ticks = interval(METRICS_UPKEEP_INTERVAL);
             loop {
@@ -192,7 +198,11 @@ async fn accept(socket: TcpListener, doors: Arc<Doors>, connections_max: usize, 
         let _ = stream.set_nodelay(true);
         let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
         connections.spawn(async move {
-            let _ = connection.await;
+            let mut connection = pin!(connection);
+            if timeout(header_timeout * HTTP_HEAD_TIMES_MAX, connection.as_mut()).await.is_err() {
+                connection.as_mut().graceful_shutdown();
+                let _ = timeout(header_timeout, connection).await;
+            }
             drop(permit);
         });
     }

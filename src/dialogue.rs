@@ -257,12 +257,10 @@ impl<'a> Dialogue<'a> {
             Ok(true) => match self.membership.subscribe(project) {
                 Ok(()) => {
                     // Registered first, acknowledged second: a fetch begun after `subscribed` cannot miss a change.
-                    if !subscribe.implied {
-                        self.answer(&ServerFrame::Subscribed {
-                            reference: reference.as_deref(),
-                            project_id: project.as_str(),
-                        })?;
-                    }
+                    self.answer(&ServerFrame::Subscribed {
+                        reference: reference.as_deref(),
+                        project_id: project.as_str(),
+                    })?;
                     if subscribe.since.is_some() {
                         self.membership.gap(project);
                     }

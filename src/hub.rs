@@ -1,12 +1,13 @@
 //! The registry project -> sessions, and the fan-out of what the listener hears.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use metrics::{gauge, histogram};
+use metrics::{counter, gauge, histogram};
 
 use crate::config::Limits;
 use crate::event::{Cursor, Invalidation, ProjectId, Scope};
@@ -98,23 +99,44 @@ impl Hub {
         Ok(Membership { hub: Arc::clone(self), id, subject: subject.cloned(), outbox, projects: Vec::new() })
     }
 
-    /// Tells each change to every session of its project: encoded once, then one write a session for all of `batch`.
-    pub fn publish(&self, batch: &[Heard], received: Instant) {
+    /// Tells each change to every session of its project: encoded once, then one write a session for all of `batch`,
+    /// or for as much of it as fits into an empty mailbox: who reads in time is told in detail.
+    pub fn publish(&self, mut batch: &[Heard], received: Instant) {
         let now = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
+        while !batch.is_empty() {
+            let (fitting, rest) = batch.split_at(self.fitting(batch));
+            self.publish_at_once(fitting, &now, received);
+            batch = rest;
+        }
+    }
+
+    /// How many changes of `batch` fit into an empty mailbox together, one at least.
+    fn fitting(&self, batch: &[Heard]) -> usize {
+        let mut room = self.mailbox_frames;
+        let fits = |heard: &&Heard| {
+            let frames = heard.change.ids.as_ref().map_or(1, Vec::len);
+            let left = room.checked_sub(if frames > self.mailbox_frames { 1 } else { frames });
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        batch.iter().take_while(fits).count().max(1)
+    }
+
+    fn publish_at_once(&self, batch: &[Heard], now: &str, received: Instant) {
         let mut due = Vec::new();
         let state = self.lock();
         for heard in batch {
             match &heard.change.scope {
                 Scope::Project(project) => {
                     if let Some(members) = state.projects.get(project) {
-                        self.tell(heard, project, members, &now, &mut due);
+                        self.tell(heard, project, members, now, &mut due);
                     }
                 }
                 Scope::EveryProject => {
                     state
                         .projects
                         .iter()
-                        .for_each(|(project, members)| self.tell(heard, project, members, &now, &mut due));
+                        .for_each(|(project, members)| self.tell(heard, project, members, now, &mut due));
                 }
             }
         }
@@ -126,8 +148,28 @@ impl Hub {
     }
 
     fn tell(&self, heard: &Heard, project: &ProjectId, members: &Members, now: &str, due: &mut Vec<Arc<Outbox>>) {
-        let event = Event::encode(&heard.change, project, heard.cursor, now);
+        let change = self.coarse(&heard.change).map_or(Cow::Borrowed(&heard.change), Cow::Owned);
+        if change.ids != heard.change.ids {
+            let coarsened = counter!(m::COARSENINGS, "step" => "resource", "reason" => "many_ids");
+            coarsened.increment(members.len() as u64);
+        }
+        let event = Event::encode(&change, project, heard.cursor, now);
         due.extend(members.values().filter(|outbox| outbox.put(&event, now, self.spread)).cloned());
+    }
+
+    /// More rows than any mailbox holds are their resource before they are encoded: for every project that would take
+    /// seconds.
+    fn coarse(&self, change: &Invalidation) -> Option<Invalidation> {
+        let too_many = change.ids.as_ref().is_some_and(|ids| ids.len() > self.mailbox_frames);
+        let Invalidation { resource, scope, action, timestamp, transaction, .. } = change;
+        too_many.then(|| Invalidation {
+            resource: Arc::clone(resource),
+            scope: scope.clone(),
+            action: *action,
+            ids: None,
+            timestamp: timestamp.clone(),
+            transaction: *transaction,
+        })
     }
 
     /// Tells every session with a subscription that all it holds may be stale.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jsonwebtoken::jwk::JwkSet;
 use metrics::counter;
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::time::Instant;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{info, warn};
 
 use crate::config::Config;
@@ -42,8 +42,16 @@ struct Remote {
     rules: Rules,
     floor: Duration,
     max_age: Duration,
-    /// When the last fetch began; held while one is under way, so that a burst of tokens makes one.
-    fetched_at: Mutex<Instant>,
+    /// A token came with an unknown key id.
+    wanted: Notify,
+    fetch: watch::Sender<Fetch>,
+}
+
+/// The newest fetch of the JWKS.
+#[derive(Clone, Copy)]
+struct Fetch {
+    began: Instant,
+    running: bool,
 }
 
 impl Keyring {
@@ -69,7 +77,8 @@ impl Keyring {
             reqwest::Client::builder().timeout(JWKS_TIMEOUT).redirect(reqwest::redirect::Policy::none()).build();
         let client = client.map_err(|error| KeyringError::Jwks(chain(&error)))?;
         let (floor, max_age) = (auth.jwks_refresh_floor, auth.jwks_max_age);
-        let remote = Remote { url, client, rules, floor, max_age, fetched_at: Mutex::new(Instant::now()) };
+        let fetch = watch::Sender::new(Fetch { began: Instant::now(), running: false });
+        let remote = Remote { url, client, rules, floor, max_age, wanted: Notify::new(), fetch };
         let keys = remote.fetch().await.map_err(KeyringError::Jwks)?;
         Ok(Self { keys: ArcSwap::from_pointee(keys), remote: Some(remote) })
     }
@@ -78,18 +87,12 @@ impl Keyring {
         Self { keys: ArcSwap::from_pointee(keys), remote: None }
     }
 
-    /// The claims of a good token. With a JWKS, an unknown key id or an aged set fetches it again, not more
-    /// often than `auth.jwks_refresh_floor`; an unreachable provider leaves the keys as they are.
+    /// The claims of a good token. An unknown key id waits for a fetch of the JWKS, if one is due.
     pub async fn verify(&self, token: &str) -> Result<Claims, TokenError> {
-        if let Some(remote) = &self.remote {
-            // Whoever comes while another fetches goes on with the keys at hand.
-            if let Ok(fetched_at) = remote.fetched_at.try_lock() {
-                self.refresh(remote, fetched_at, remote.max_age).await;
-            }
-        }
         let mut verdict = self.keys.load().verify(token);
-        if let (Err(TokenError::UnknownKey), Some(remote)) = (&verdict, &self.remote) {
-            self.refresh(remote, remote.fetched_at.lock().await, remote.floor).await;
+        if let (Err(TokenError::UnknownKey), Some(remote)) = (&verdict, &self.remote)
+            && remote.fetched().await
+        {
             verdict = self.keys.load().verify(token);
         }
         if let Err(error) = &verdict {
@@ -98,19 +101,52 @@ impl Keyring {
         verdict
     }
 
-    async fn refresh(&self, remote: &Remote, mut fetched_at: MutexGuard<'_, Instant>, age: Duration) {
-        if fetched_at.elapsed() < age.max(remote.floor) {
-            return;
-        }
-        *fetched_at = Instant::now();
-        match remote.fetch().await {
-            Ok(keys) => self.keys.store(Arc::new(keys)),
-            Err(error) => warn!(%error, url = remote.url, "could not fetch the JWKS, keeping the keys at hand"),
+    /// Fetches the JWKS for ever: when a token with an unknown key id asks for it, not more often than
+    /// `auth.jwks_refresh_floor`, and when it has aged. A task of its own: a client that hangs up while it waits must
+    /// not take the fetch with it. An unreachable provider leaves the keys as they are.
+    pub async fn keep_fresh(&self) {
+        let Some(remote) = &self.remote else { return };
+        let mut aged_at = Instant::now() + remote.max_age.max(remote.floor);
+        loop {
+            tokio::select! {
+                () = remote.wanted.notified() => {}
+                () = sleep_until(aged_at) => {}
+            }
+            let began = Instant::now();
+            if began - remote.fetch.borrow().began < remote.floor {
+                continue;
+            }
+            remote.fetch.send_replace(Fetch { began, running: true });
+            aged_at = match remote.fetch().await {
+                Ok(keys) => {
+                    self.keys.store(Arc::new(keys));
+                    began + remote.max_age.max(remote.floor)
+                }
+                Err(error) => {
+                    warn!(%error, url = remote.url, "could not fetch the JWKS, keeping the keys at hand");
+                    began + remote.floor
+                }
+            };
+            remote.fetch.send_replace(Fetch { began, running: false });
         }
     }
 }
 
 impl Remote {
+    /// Waits for a fetch that begins now or is under way; false where it is too early for one.
+    async fn fetched(&self) -> bool {
+        let mut fetch = self.fetch.subscribe();
+        let Fetch { began, running } = *fetch.borrow_and_update();
+        if !running {
+            if began.elapsed() < self.floor {
+                return false;
+            }
+            self.wanted.notify_one();
+        }
+        let over = fetch.wait_for(|now| !now.running && (running || now.began != began));
+        timeout(JWKS_TIMEOUT * 2, over).await.is_ok_and(|over| over.is_ok())
+    }
+
     async fn fetch(&self) -> Result<KeySet, String> {
         let result = self.download().await;
         counter!(m::JWKS_FETCHES, "result" => if result.is_ok() { "ok" } else { "error" }).increment(1);

@@ -20,14 +20,10 @@ const BATCH_MAX: usize = 256;
 pub struct Link {
     client: Client,
     canary: Canary,
-    inbox: Inbox,
+    messages: Messages,
 }
 
-struct Inbox {
-    messages: BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>,
-    /// Heard while something else was awaited.
-    early: Vec<Notification>,
-}
+type Messages = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
 
 impl Link {
     /// Connects, listens, and makes sure that what another connection says is heard: a pooler in transaction
@@ -35,15 +31,14 @@ impl Link {
     pub async fn open(settings: &config::Database, losses: &mut Losses) -> Result<Self, DatabaseError> {
         let limit = settings.heartbeat_timeout;
         let (client, mut connection) = database::connect(&settings.listen_server, settings.connect_timeout).await?;
-        let messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
-        let mut inbox = Inbox { messages, early: Vec::new() };
+        let mut messages: Messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
         let canary = Canary::default();
         let listen = format!("listen {}; listen {}", quoted(&settings.channel), canary.channel);
         let listen = async { client.batch_execute(&listen).await.map_err(|error| DatabaseError::query(&error)) };
-        inbox.during(limit, &canary, listen).await?;
-        inbox.during(limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary)).await?;
-        inbox.during(limit, &canary, heartbeat::begin(&client, losses)).await?;
-        Ok(Self { client, canary, inbox })
+        during(&mut messages, limit, &canary, listen).await?;
+        during(&mut messages, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary)).await?;
+        during(&mut messages, limit, &canary, heartbeat::begin(&client, losses)).await?;
+        Ok(Self { client, canary, messages })
     }
 
     /// Hands every batch of notifications to `hear` until the connection is dead; tells why it is.
@@ -54,8 +49,7 @@ impl Link {
         losses: &mut Losses,
         mut hear: impl FnMut(&[Notification]),
     ) -> DatabaseError {
-        let Self { client, canary, mut inbox } = self;
-        hear(&std::mem::take(&mut inbox.early));
+        let Self { client, canary, mut messages } = self;
         let pulse =
             heartbeat::run(&client, &canary, losses, hub, settings.heartbeat_interval, settings.heartbeat_timeout);
         tokio::pin!(pulse);
@@ -63,12 +57,12 @@ impl Link {
         loop {
             let first = tokio::select! {
                 error = &mut pulse => return error,
-                message = inbox.messages.next() => message,
+                message = messages.next() => message,
             };
             // All that is there already goes out in one write a session.
             let ended = sort(first, &canary, &mut batch).err().or_else(|| {
                 while batch.len() < BATCH_MAX {
-                    let next = inbox.messages.next().now_or_never()?;
+                    let next = messages.next().now_or_never()?;
                     if let Err(error) = sort(next, &canary, &mut batch) {
                         return Some(error);
                     }
@@ -84,28 +78,27 @@ impl Link {
     }
 }
 
-impl Inbox {
-    /// Awaits `work` while driving the connection that it asks.
-    async fn during<T>(
-        &mut self,
-        limit: Duration,
-        canary: &Canary,
-        work: impl Future<Output = Result<T, DatabaseError>>,
-    ) -> Result<T, DatabaseError> {
-        let driven = async {
-            tokio::pin!(work);
-            loop {
-                tokio::select! {
-                    result = &mut work => return result,
-                    message = self.messages.next() => sort(message, canary, &mut self.early)?,
-                }
+/// Awaits `work` while driving the connection that it asks. What is heard meanwhile is dropped: the resync that
+/// follows covers it.
+async fn during<T>(
+    messages: &mut Messages,
+    limit: Duration,
+    canary: &Canary,
+    work: impl Future<Output = Result<T, DatabaseError>>,
+) -> Result<T, DatabaseError> {
+    let driven = async {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                message = messages.next() => sort(message, canary, &mut Vec::new())?,
             }
-        };
-        timeout(limit, driven).await.unwrap_or_else(|_| {
-            let limit = humantime::format_duration(limit);
-            Err(DatabaseError::new(format!("PostgreSQL did not answer within {limit}: check the network to it")))
-        })
-    }
+        }
+    };
+    timeout(limit, driven).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        Err(DatabaseError::new(format!("PostgreSQL did not answer within {limit}: check the network to it")))
+    })
 }
 
 /// One message from the server: a canary lands, a notification is kept, a notice is nothing, an end is an error.

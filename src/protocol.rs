@@ -54,7 +54,7 @@ pub struct Subscribe {
     pub filter: Option<serde_json::Value>,
     /// The last cursor seen. This version keeps no history, so it answers with `reconnect`.
     pub since: Option<String>,
-    /// Came with the URL, so nothing is acknowledged and a refusal ends the session.
+    /// Came with the URL, so a refusal ends the session.
     #[serde(skip)]
     pub implied: bool,
 }

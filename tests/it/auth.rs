@@ -1,6 +1,7 @@
 //! Whose token is believed, however it comes, and what it opens.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -42,8 +43,8 @@ async fn a_token_is_taken_from_the_header_the_subprotocol_or_the_first_frame() {
 
     let mut by_frame_for_url = Browser::open(&format!("ws://{}/ws?project_id=7", daemon.address), None).await.unwrap();
     by_frame_for_url.send(&json!({ "type": "auth", "token": token("alice") })).await;
-    by_frame_for_url.hears(&["authenticated"]).await;
-    until("the implied subscription", async || daemon.metric("pgherald_subscriptions").await == 4.0).await;
+    // `subscribed` and not `authenticated` says from when on nothing is missed.
+    by_frame_for_url.hears(&["authenticated", "subscribed"]).await;
 
     world.run("update tasks set done = true where id = 1").await;
     for browser in [&mut by_header, &mut by_subprotocol, &mut by_frame, &mut by_frame_for_url] {
@@ -264,20 +265,27 @@ struct Provider {
     url: String,
     keys: Arc<Mutex<JwkSet>>,
     asked: Arc<Mutex<usize>>,
+    /// How long an answer takes.
+    delay: Arc<Mutex<Duration>>,
 }
 
 impl Provider {
     async fn start() -> Self {
         let (keys, asked) = (Arc::new(Mutex::new(JwkSet { keys: Vec::new() })), Arc::new(Mutex::new(0)));
-        let (serve, count) = (Arc::clone(&keys), Arc::clone(&asked));
-        let route = warp::path("jwks.json").map(move || {
+        let delay = Arc::new(Mutex::new(Duration::ZERO));
+        let (serve, count, wait) = (Arc::clone(&keys), Arc::clone(&asked), Arc::clone(&delay));
+        let route = warp::path("jwks.json").then(move || {
             *count.lock().unwrap() += 1;
-            warp::reply::json(&*serve.lock().unwrap())
+            let (answer, wait) = (warp::reply::json(&*serve.lock().unwrap()), *wait.lock().unwrap());
+            async move {
+                tokio::time::sleep(wait).await;
+                answer
+            }
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
         tokio::spawn(warp::serve(route).incoming(listener).run());
-        Self { url, keys, asked }
+        Self { url, keys, asked, delay }
     }
 
     /// Publishes a new key in place of all others.
@@ -321,4 +329,40 @@ async fn the_keys_of_a_provider_may_rotate_and_are_not_asked_for_too_often() {
     assert!(fetches as u64 <= began.elapsed().as_secs() + 1, "{fetches} fetches in {:?}", began.elapsed());
     // A token signed by one key under the name of another.
     assert!(Browser::open(&url, Some(&signed(&first, "second"))).await.is_err());
+}
+
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_take_the_fetch_of_the_keys_with_it() {
+    let database = Database::sample().await;
+    let provider = Provider::start().await;
+    let first = provider.rotate("first");
+    let settings = Settings::new(&database.url).unset("auth.secret").set("auth.jwks_url", &provider.url);
+    let daemon = settings.set("auth.jwks_refresh_floor", "2s").start().await;
+    let second = provider.rotate("second");
+    *provider.delay.lock().unwrap() = Duration::from_millis(500);
+    // Unknown keys make the daemon ask the provider, and whoever brought them is gone before it answers.
+    until("a fetch", async || {
+        let mut request = daemon.request("/ws?project_id=7");
+        let bearer = format!("Bearer {}", signed(&first, &format!("unknown-{}", rand::random::<u32>())));
+        request.headers_mut().insert("authorization", bearer.parse().unwrap());
+        let _ = tokio::time::timeout(Duration::from_millis(50), Browser::request(request)).await;
+        *provider.asked.lock().unwrap() == 2
+    })
+    .await;
+    let url = format!("ws://{}/ws?project_id=7", daemon.address);
+    assert!(Browser::open(&url, Some(&signed(&second, "second"))).await.is_ok(), "the fetch was lost with its client");
+}
+
+#[tokio::test]
+async fn a_withdrawn_key_goes_when_the_key_set_has_aged() {
+    let database = Database::sample().await;
+    let provider = Provider::start().await;
+    let first = provider.rotate("first");
+    let settings = Settings::new(&database.url).unset("auth.secret").set("auth.jwks_url", &provider.url);
+    let daemon = settings.set("auth.jwks_refresh_floor", "100ms").set("auth.jwks_max_age", "300ms").start().await;
+    let url = format!("ws://{}/ws?project_id=7", daemon.address);
+    assert!(Browser::open(&url, Some(&signed(&first, "first"))).await.is_ok());
+    provider.rotate("second");
+    // No token names an unknown key: only age makes the daemon ask.
+    until("the old key to go", async || Browser::open(&url, Some(&signed(&first, "first"))).await.is_err()).await;
 }

@@ -63,6 +63,26 @@ async fn a_bulk_insert_of_a_hundred_rows_delivers_a_hundred_ids() {
 }
 
 #[tokio::test]
+async fn a_reader_in_time_hears_every_row_of_a_transaction_however_many_there_are() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    // Five notifications of a hundred ids arrive together: more than limits.mailbox_frames, and nobody is slow.
+    let bulk = |from: i32| {
+        format!(
+            "insert into tasks (id, project_id, title) select n, 7, 'x' from generate_series({from}, {}) n;",
+            from + 99
+        )
+    };
+    let statements: String = (2..7).map(|hundred| bulk(hundred * 100)).collect();
+    world.run(&format!("begin; {statements} commit")).await;
+    let mut ids = std::collections::BTreeSet::new();
+    while ids.len() < 500 {
+        let frame = alice.frame().await;
+        ids.insert(frame["data"]["id"].as_str().unwrap_or_else(|| panic!("coarsened: {frame}")).to_owned());
+    }
+}
+
+#[tokio::test]
 async fn five_rapid_updates_of_one_row_arrive_as_five_frames_in_commit_order() {
     let world = World::new().await;
     let mut alice = world.daemon.browser("alice", "7").await;

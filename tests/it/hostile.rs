@@ -127,6 +127,31 @@ async fn half_an_http_request_is_cut_off() {
 }
 
 #[tokio::test]
+async fn a_connection_that_reads_no_answers_gives_its_place_back() {
+    let world =
+        World::with(|settings| settings.set("limits.connections", "1").set("limits.header_timeout", "200ms")).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let stream = socket.connect(world.daemon.address.parse().unwrap()).await.unwrap();
+    // Requests as long as they are taken; then the daemon waits for a reader that never comes.
+    let pipeline = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(100);
+    let full = async {
+        loop {
+            stream.writable().await.unwrap();
+            if stream.try_write(pipeline.as_bytes()).is_err() {
+                tokio::task::yield_now().await;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(500), full).await;
+    until("room for another", async || {
+        reqwest::get(format!("http://{}/live", world.daemon.address)).await.is_ok_and(|answer| answer.status() == 200)
+    })
+    .await;
+    drop(stream);
+}
+
+#[tokio::test]
 async fn http_connections_beyond_the_limit_are_turned_away() {
     let world = World::with(|settings| settings.set("limits.connections", "2")).await;
     let _first = TcpStream::connect(&world.daemon.address).await.unwrap();

@@ -12,6 +12,8 @@ mod delivery;
 mod demo;
 mod drain;
 mod hostile;
+mod idle;
+mod membership;
 mod migrate;
 mod outages;
 mod peers;
