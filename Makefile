@@ -12,8 +12,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: postgres ## A throwaway PostgreSQL, a sample application and a daemon, to play with
-	cargo build --locked
-	exec target/debug/pgherald demo
+	exec cargo run --quiet --locked -- demo
 
 build: ## Build the release binary
 	cargo build --release --locked

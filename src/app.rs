@@ -34,6 +34,8 @@ const HTTP_BUFFER_BYTES: usize = 32 * 1024;
 /// What the kernel holds for a client that does not read, inherited by every connection. Left alone it grows to
 /// 4 MB each, and a slow reader would be told late what its mailbox would have told coarser.
 const SEND_BUFFER_BYTES: u32 = 64 * 1024;
+/// Where the triggers of `pgherald.watch` send.
+const TRIGGER_CHANNEL: &str = "cache_invalidate";
 /// Connections that wait to be accepted: a thousand browsers come back at once.
 const BACKLOG: u32 = 4096;
 /// A connection that is no session ends after so many times `limits.header_timeout`: one that does not read its answers
@@ -102,6 +104,12 @@ impl App {
         raise_file_limit(&config);
         let socket = bind(config.http.listen)?;
         let database = Arc::new(Database::open(&config.database)?);
+        if config.database.channel != TRIGGER_CHANNEL {
+            warn!(
+                channel = config.database.channel,
+                "the triggers of pgherald.watch send on {TRIGGER_CHANNEL} and are not heard here"
+            );
+        }
         let hub = Hub::new(&config.limits);
         let access = Arc::new(Access::open(&config, Arc::clone(&database)).await?);
         let listener = Listener::start(&config, &hub, &access).await?;

@@ -13,6 +13,9 @@ use crate::conninfo::ConnInfo;
 pub use crate::settings::File;
 use crate::settings::{Problems, Secret, Settings};
 
+/// How long the closing handshake of a session may take (RFC 6455, section 7.1.1).
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The environment variables of this process. Names or values that are not UTF-8 are left out.
 pub fn process_environment() -> BTreeMap<String, String> {
     let utf8 = |(key, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -291,8 +294,8 @@ impl Config {
         if self.http.websocket_paths.is_empty() || self.http.websocket_paths.iter().any(|path| !path.starts_with('/')) {
             s.refuse("http.websocket_paths", "must name at least one path, each starting with /", ());
         }
-        if self.limits.drain_spread > self.limits.drain_grace {
-            s.refuse("limits.drain_spread", "is longer than limits.drain_grace: lower it", ());
+        if self.limits.drain_spread + FAREWELL_TIMEOUT > self.limits.drain_grace {
+            s.refuse("limits.drain_spread", "must be two seconds below limits.drain_grace: lower it", ());
         }
         if self.limits.token_bytes > self.limits.frame_bytes {
             s.refuse("limits.token_bytes", "is larger than limits.frame_bytes: the first frame must hold a token", ());

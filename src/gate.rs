@@ -116,6 +116,9 @@ impl Gate {
             }
             _ => None,
         };
+        if self.context.drain.is_cancelled() {
+            return Err(Refused::Draining);
+        }
         let mut membership = self.context.hub.join(claims.as_ref().map(|claims| &claims.subject))?;
         if let Some((project, resumes)) = allowed {
             membership.subscribe(project)?;

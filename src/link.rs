@@ -21,6 +21,8 @@ pub struct Link {
     client: Client,
     canary: Canary,
     messages: Messages,
+    /// Heard while something else was awaited. The resync covers it, but every daemon must count the same cursors.
+    early: Vec<Notification>,
 }
 
 type Messages = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
@@ -32,13 +34,14 @@ impl Link {
         let limit = settings.heartbeat_timeout;
         let (client, mut connection) = database::connect(&settings.listen_server, settings.connect_timeout).await?;
         let mut messages: Messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
-        let canary = Canary::default();
+        let (canary, mut early) = (Canary::default(), Vec::new());
         let listen = format!("listen {}; listen {}", quoted(&settings.channel), canary.channel);
         let listen = async { client.batch_execute(&listen).await.map_err(|error| DatabaseError::query(&error)) };
-        during(&mut messages, limit, &canary, listen).await?;
-        during(&mut messages, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary)).await?;
-        during(&mut messages, limit, &canary, heartbeat::begin(&client, losses)).await?;
-        Ok(Self { client, canary, messages })
+        during(&mut messages, &mut early, limit, &canary, listen).await?;
+        during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))
+            .await?;
+        during(&mut messages, &mut early, limit, &canary, heartbeat::begin(&client, losses)).await?;
+        Ok(Self { client, canary, messages, early })
     }
 
     /// Hands every batch of notifications to `hear` until the connection is dead; tells why it is.
@@ -49,7 +52,9 @@ impl Link {
         losses: &mut Losses,
         mut hear: impl FnMut(&[Notification]),
     ) -> DatabaseError {
-        let Self { client, canary, mut messages } = self;
+        let Self { client, canary, mut messages, early } = self;
+        hear(&early);
+        drop(early);
         let pulse =
             heartbeat::run(&client, &canary, losses, hub, settings.heartbeat_interval, settings.heartbeat_timeout);
         tokio::pin!(pulse);
@@ -78,10 +83,10 @@ impl Link {
     }
 }
 
-/// Awaits `work` while driving the connection that it asks. What is heard meanwhile is dropped: the resync that
-/// follows covers it.
+/// Awaits `work` while driving the connection that it asks.
 async fn during<T>(
     messages: &mut Messages,
+    early: &mut Vec<Notification>,
     limit: Duration,
     canary: &Canary,
     work: impl Future<Output = Result<T, DatabaseError>>,
@@ -91,7 +96,7 @@ async fn during<T>(
         loop {
             tokio::select! {
                 result = &mut work => return result,
-                message = messages.next() => sort(message, canary, &mut Vec::new())?,
+                message = messages.next() => sort(message, canary, early)?,
             }
         }
     };

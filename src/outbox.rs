@@ -40,6 +40,8 @@ pub struct Outbox {
 #[derive(Debug)]
 struct State {
     mailbox: Mailbox,
+    /// The close frame is in: nothing may follow it (RFC 6455, section 5.5.1).
+    closed: bool,
     flow: Flow,
 }
 
@@ -65,7 +67,7 @@ pub enum Need {
 impl Outbox {
     /// One that keeps its frames until it has a socket.
     pub fn new(frames_max: usize) -> Self {
-        let state = State { mailbox: Mailbox::new(frames_max), flow: Flow::Open };
+        let state = State { mailbox: Mailbox::new(frames_max), closed: false, flow: Flow::Open };
         Self { socket: OnceLock::new(), state: Mutex::new(state), wake: Notify::new() }
     }
 
@@ -79,6 +81,9 @@ impl Outbox {
     /// Puts a change in without sending it; call [`Outbox::flush`] after the last. Tells whether a flush is due.
     pub fn put(&self, event: &Event, now: &str, spread: Duration) -> bool {
         let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
         let first = state.mailbox.is_empty();
         if let Some(step) = state.mailbox.put(event, now, spread) {
             counter!(m::COARSENINGS, "step" => step.as_str(), "reason" => "mailbox_full").increment(1);
@@ -88,14 +93,27 @@ impl Outbox {
 
     /// Puts a `reconnect` in and sends.
     pub fn reconnect(&self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
-        counter!(m::RECONNECTS, "reason" => reason.as_str()).increment(1);
-        self.lock().mailbox.reconnect(project, reason, spread);
+        let mut state = self.lock();
+        if !state.closed {
+            counter!(m::RECONNECTS, "reason" => reason.as_str()).increment(1);
+            state.mailbox.reconnect(project, reason, spread);
+        }
+        drop(state);
         self.flush();
     }
 
     /// Puts an answer in and sends.
     pub fn answer(&self, frame: Bytes) {
         self.lock().mailbox.answer(frame);
+        self.flush();
+    }
+
+    /// Puts the close frame in, after which nothing is taken any more, and sends.
+    pub fn close(&self, frame: Bytes) {
+        let mut state = self.lock();
+        state.mailbox.answer(frame);
+        state.closed = true;
+        drop(state);
         self.flush();
     }
 
@@ -153,6 +171,11 @@ impl Outbox {
             Flow::Full { since } => Need::Writable(since),
             Flow::Broken => Need::End,
         }
+    }
+
+    /// Frames that have not left.
+    pub fn frames(&self) -> usize {
+        self.lock().mailbox.frames()
     }
 
     /// Everything is on its way.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
-use crate::config::Limits;
+use crate::config::{FAREWELL_TIMEOUT, Limits};
 use crate::dialogue::{Arrival, Context, Dialogue, End};
 use crate::frame;
 use crate::metrics as m;
@@ -19,8 +19,6 @@ use crate::outbox::{Need, Outbox};
 
 /// Bytes of one read. On the stack, so that an idle session owns no buffer.
 const READ_BYTES: usize = 4096;
-/// How long the closing handshake may take (RFC 6455, section 7.1.1).
-const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
 
 struct Session<'a> {
     dialogue: Dialogue<'a>,
@@ -54,7 +52,7 @@ pub async fn run(arrival: Box<Arrival>, stream: TcpStream, early: Bytes, context
         End::Close(close, reason) => {
             let (code, _, _) = close.describe();
             counter!(m::CLOSED, "code" => code.to_string()).increment(1);
-            outbox.answer(frame::close(code, &reason));
+            outbox.close(frame::close(code, &reason));
             // Whoever does not take part in the farewell loses it, not us.
             let _ = timeout(FAREWELL_TIMEOUT, farewell(socket, &outbox)).await;
         }

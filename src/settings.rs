@@ -11,6 +11,10 @@ use serde::{Serialize, Serializer};
 
 use crate::conninfo::{self, ConnInfo};
 
+/// Beyond these a setting is a mistake, and arithmetic with it would fail later.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 86_400);
+const NUMBER_MAX: u32 = 1_000_000_000;
+
 /// A text that no log, error or `check` may show.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
@@ -133,11 +137,16 @@ impl Settings {
     }
 
     /// A whole number, not below `least`.
-    pub fn at_least<T: FromStr + PartialOrd + Copy + fmt::Display>(&mut self, least: T, key: &str, default: T) -> T {
+    pub fn at_least<T: TryFrom<u32> + PartialOrd + Copy + fmt::Display>(
+        &mut self,
+        least: T,
+        key: &str,
+        default: T,
+    ) -> T {
         let Some(given) = self.optional(key) else { return default };
-        match given.parse() {
-            Ok(number) if number >= least => number,
-            _ => self.refuse(key, &format!("{given:?} is not a whole number of at least {least}"), default),
+        match given.parse().ok().filter(|number| *number <= NUMBER_MAX).and_then(|number| T::try_from(number).ok()) {
+            Some(number) if number >= least => number,
+            _ => self.refuse(key, &format!("{given:?} is not a whole number from {least} to {NUMBER_MAX}"), default),
         }
     }
 
@@ -149,8 +158,8 @@ impl Settings {
     /// A time with its unit: `500ms`, `10s`, `1h 30m`. Never zero.
     pub fn duration(&mut self, key: &str, default: &str) -> Duration {
         let time: humantime::Duration = self.parsed(key, default, "a time with a unit such as 500ms, 10s or 5m");
-        if time.is_zero() {
-            return self.refuse(key, "must be longer than zero", Duration::from_secs(1));
+        if time.is_zero() || *time > DURATION_MAX {
+            return self.refuse(key, "must be longer than zero and no longer than a year", Duration::from_secs(1));
         }
         time.into()
     }
@@ -174,7 +183,9 @@ impl Settings {
 
     /// A list of texts; in the environment separated by commas.
     pub fn list(&mut self, key: &str, default: &[&str]) -> Vec<String> {
-        let texts = match self.take(key) {
+        let value = self.take(key);
+        let given = matches!(&value, Some(Value { kind: ValueKind::String(text), .. }) if !text.is_empty());
+        let texts = match value {
             None => return default.iter().map(|text| (*text).to_owned()).collect(),
             Some(Value { kind: ValueKind::String(text), .. }) => {
                 text.split(',').map(|part| part.trim().to_owned()).collect()
@@ -184,7 +195,12 @@ impl Settings {
                 _ => return self.refuse(key, "must be a list of texts", Vec::new()),
             },
         };
-        Vec::into_iter(texts).filter(|text: &String| !text.is_empty()).collect()
+        let named: Vec<String> = Vec::into_iter(texts).filter(|text: &String| !text.is_empty()).collect();
+        if named.is_empty() && given {
+            // Said and yet nothing: to take it for "not set" could switch a check off.
+            return self.refuse(key, "names nothing: leave it out, or name something", Vec::new());
+        }
+        named
     }
 
     /// A table of texts. In the file only: environment variables lose the case of a key.

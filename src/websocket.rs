@@ -11,6 +11,9 @@ use thiserror::Error;
 
 use crate::frame::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, Opcode, close_code_may_be_sent};
 
+/// Fragments of one message. More of them carry nothing that one frame could not, and cost a core.
+const FRAGMENTS_MAX: u16 = 1024;
+
 /// What a client said, its fragments joined and unmasked (RFC 6455 5.6 and 5.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -81,6 +84,8 @@ pub struct Decoder {
     input: BytesMut,
     /// The data message in the making; control frames may come between its fragments.
     message: Partial,
+    /// Fragments of the message in the making so far.
+    fragments: u16,
     /// The payload of the control frame in the making.
     control: Vec<u8>,
 }
@@ -120,6 +125,7 @@ impl Decoder {
             state: State::Header,
             input: BytesMut::new(),
             message: Partial::None,
+            fragments: 0,
             control: Vec::new(),
         }
     }
@@ -246,9 +252,13 @@ impl Decoder {
         let header_bytes = self.input.len() - rest.len();
         self.input.advance(header_bytes);
         match opcode {
-            Opcode::Text => self.message = Partial::Text(Vec::new()),
-            Opcode::Binary => self.message = Partial::Binary(0),
+            Opcode::Text => (self.message, self.fragments) = (Partial::Text(Vec::new()), 0),
+            Opcode::Binary => (self.message, self.fragments) = (Partial::Binary(0), 0),
+            Opcode::Continuation => self.fragments += 1,
             _ => {}
+        }
+        if self.fragments >= FRAGMENTS_MAX {
+            return Err(self.too_large());
         }
         Ok(Some(Frame { fin, opcode, mask, bytes_left }))
     }

@@ -50,7 +50,8 @@ pub async fn run(config: Config, tail: Tail) -> Result<(), Failure> {
             Ok(()) => return Ok(()),
             Err(lost) => lost,
         };
-        if tail.once || !lost.again {
+        // A wrong address is no lost connection.
+        if tail.once || !lost.again || !resumes {
             return Err(Failure::new(format!("{url}: {}", lost.why)));
         }
         let delay = backoff.next_delay();

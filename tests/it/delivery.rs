@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::world::{Database, Settings, World, token};
+use crate::world::{Database, Settings, World, token, until};
 
 #[tokio::test]
 async fn every_change_of_a_sample_table_reaches_exactly_the_members_of_its_project() {
@@ -22,6 +22,21 @@ async fn every_change_of_a_sample_table_reaches_exactly_the_members_of_its_proje
     for action in ["INSERT", "UPDATE", "DELETE"] {
         alice.hears(&[&format!("sprint {action} 7/{sprint}")]).await;
     }
+
+    world.run("insert into projects values (9, 'New'); insert into project_members values (9, 'alice')").await;
+    let mut ninth = Browser::open(&format!("ws://{}/ws", world.daemon.address), Some(&token("alice"))).await.unwrap();
+    until("alice to be a member", async || {
+        ninth.send(&json!({ "type": "subscribe", "ref": "s", "project_id": "9" })).await;
+        ninth.short().await == "subscribed"
+    })
+    .await;
+    world.run("delete from project_members where project_id = 9").await;
+    world.run("delete from projects where id = 9; insert into projects values (9, 'Newer')").await;
+    let mut heard = Vec::new();
+    while heard.last().is_none_or(|last| last != "project INSERT 9/9") {
+        heard.push(ninth.short().await);
+    }
+    assert!(heard.contains(&"project DELETE 9/9".to_owned()), "{heard:?}");
 
     world.run("update projects set name = 'Site' where id = 7").await;
     world.run("insert into project_members values (7, 'carol')").await;

@@ -86,6 +86,21 @@ async fn a_network_that_goes_silent_is_noticed_and_ends_in_one_reconnect_frame()
 }
 
 #[tokio::test]
+async fn a_connection_that_loses_notifications_is_noticed_by_its_canary() {
+    let database = Database::sample().await;
+    let proxy = Proxy::start(&database.url).await;
+    let daemon = Settings::new(&database.url).set("database.listen_url", &proxy.url(&database.url)).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    // Queries are answered all the time: only what is sent and does not come back tells.
+    proxy.deafen();
+    until("the deafness to be noticed", async || ready(&daemon).await == (503, vec!["listener_down".to_owned()])).await;
+    assert!(daemon.log().contains("canary"), "{}", daemon.log());
+    database.run("update tasks set done = true where id = 2").await;
+    proxy.speak();
+    resyncs_once(&mut alice, &database).await;
+}
+
+#[tokio::test]
 async fn a_write_commits_while_no_daemon_runs_and_while_one_restarts() {
     let World { mut daemon, database } = World::new().await;
     daemon.signal("TERM").await;
@@ -129,6 +144,7 @@ async fn a_daemon_that_cannot_ask_for_membership_lets_nobody_in() {
     let database = Database::sample().await;
     let proxy = Proxy::start(&database.url).await;
     let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "500ms");
+    let settings = settings.set("database.pool_connections", "1");
     let daemon = settings.set("database.listen_url", &database.url).start().await;
     proxy.silence();
     let mut request = daemon.request("/ws?project_id=7");
@@ -137,4 +153,11 @@ async fn a_daemon_that_cannot_ask_for_membership_lets_nobody_in() {
     let mut alice = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token("alice"))).await.unwrap();
     alice.send(&serde_json::json!({ "type": "subscribe", "ref": "s", "project_id": "7" })).await;
     assert_eq!(alice.frame().await["code"], "unavailable");
+    // The connection that did not answer is not asked again, though it never closed.
+    proxy.speak();
+    until("alice to be let in", async || {
+        alice.send(&serde_json::json!({ "type": "subscribe", "ref": "s", "project_id": "7" })).await;
+        alice.frame().await["type"] == "subscribed"
+    })
+    .await;
 }

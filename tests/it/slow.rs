@@ -69,7 +69,8 @@ async fn a_reader_that_stops_gets_a_coarser_frame_and_the_others_never_wait() {
 
     // It returns: rows first, then the rest in one frame, then all is as before.
     let frames = frames_until(&mut slow, |frame| frame["data"].get("id").is_none()).await;
-    assert!(frames.len() < rows, "{} frames", frames.len());
+    // What the kernel holds is bounded too: 64 KB of it, not the 4 MB that it would grow to.
+    assert!(frames.len() < rows / 6, "{} frames of {rows}", frames.len());
     assert_eq!(frames.last().unwrap()["resource"], "page");
     until("the mailbox to be empty", async || {
         world.run("update tasks set done = not done where id = 1").await;

@@ -77,7 +77,7 @@ fn every_bound_is_met_and_given_back() {
     assert_eq!(hub.join(None).unwrap_err(), Full::Sessions);
     nobody.identify(&subject("alice")).unwrap();
     assert_eq!(hub.join(Some(&subject("alice"))).unwrap_err(), Full::Subject);
-    let _second = hub.join(None).unwrap();
+    let second = hub.join(None).unwrap();
     let _third = hub.join(Some(&subject("bob"))).unwrap();
     assert_eq!(hub.join(Some(&subject("carol"))).unwrap_err(), Full::Sessions);
     nobody.subscribe(&project("7")).unwrap();
@@ -85,6 +85,8 @@ fn every_bound_is_met_and_given_back() {
     assert_eq!(nobody.subscribe(&project("8")).unwrap_err(), Full::Subscriptions);
     drop(nobody);
     assert!(hub.join(Some(&subject("alice"))).is_ok());
+    drop(second);
+    assert!(hub.join(None).is_ok(), "who has left counts no more");
 }
 
 #[test]
@@ -94,4 +96,16 @@ fn a_reconnect_goes_to_those_who_subscribed_to_something() {
     alice.subscribe(&project("7")).unwrap();
     hub.reconnect_everyone(pgherald::protocol::Reason::DatabaseReconnected);
     assert!(!alice.outbox.is_empty() && nobody.outbox.is_empty());
+}
+
+#[test]
+fn nothing_follows_a_close_frame() {
+    let hub = Hub::new(&limits());
+    let mut alice = hub.join(None).unwrap();
+    alice.subscribe(&project("7")).unwrap();
+    alice.outbox.close(pgherald::frame::close(1001, "going away"));
+    publish(&hub, "7");
+    hub.reconnect_everyone(pgherald::protocol::Reason::DatabaseReconnected);
+    alice.gap(&project("7"));
+    assert_eq!(alice.outbox.frames(), 1, "only the close frame");
 }

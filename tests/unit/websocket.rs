@@ -600,3 +600,20 @@ impl Write for Wire {
         Ok(())
     }
 }
+
+#[test]
+fn a_message_of_very_many_fragments_is_refused() {
+    let mut decoder = Decoder::new(1000);
+    decoder.feed(&[0x01, 0x80, 0, 0, 0, 0]);
+    let mut fragments = 1;
+    let refused = loop {
+        match decoder.next() {
+            Ok(message) => assert_eq!(message, None),
+            Err(error) => break error,
+        }
+        decoder.feed(&[0x00, 0x80, 0, 0, 0, 0]);
+        fragments += 1;
+        assert!(fragments < 10_000, "empty fragments go on for ever");
+    };
+    assert_eq!((refused.close_code(), fragments), (4413, 1025));
+}
