@@ -12,6 +12,9 @@ use crate::resource::ResourceNames;
 /// this keeps hub keys and metrics small whatever a hostile payload holds.
 pub const NAME_BYTES_MAX: usize = 200;
 
+/// Longest accepted origin, in bytes: a hundred characters, as the triggers cut it.
+pub const ORIGIN_BYTES_MAX: usize = 400;
+
 /// The scope that sessions subscribe to. Not empty, at most [`NAME_BYTES_MAX`] bytes, no control
 /// characters, never `*`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +133,8 @@ pub struct Invalidation {
     pub timestamp: Option<String>,
     /// The writing transaction, where the payload names it.
     pub transaction: Option<u64>,
+    /// What the writer called itself (`set local pgherald.origin`), so that a frontend can skip its own echo.
+    pub origin: Option<String>,
 }
 
 /// Why a payload could not be read. The text never repeats more than a field name.
@@ -165,6 +170,8 @@ struct Payload<'a> {
     timestamp: Option<&'a RawValue>,
     #[serde(borrow)]
     cursor: Option<&'a RawValue>,
+    #[serde(borrow)]
+    origin: Option<&'a RawValue>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
@@ -211,6 +218,7 @@ impl Invalidation {
             action: raw.action,
             ids: (!ids.is_empty()).then_some(ids),
             timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
+            origin: raw.origin.and_then(scalar).filter(|text| !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX),
             transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
         })
     }

@@ -161,7 +161,7 @@ impl Hub {
     /// seconds.
     fn coarse(&self, change: &Invalidation) -> Option<Invalidation> {
         let too_many = change.ids.as_ref().is_some_and(|ids| ids.len() > self.mailbox_frames);
-        let Invalidation { resource, scope, action, timestamp, transaction, .. } = change;
+        let Invalidation { resource, scope, action, timestamp, transaction, origin, .. } = change;
         too_many.then(|| Invalidation {
             resource: Arc::clone(resource),
             scope: scope.clone(),
@@ -169,6 +169,7 @@ impl Hub {
             ids: None,
             timestamp: timestamp.clone(),
             transaction: *transaction,
+            origin: origin.clone(),
         })
     }
 

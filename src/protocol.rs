@@ -242,6 +242,8 @@ struct CacheInvalidate<'a> {
     project_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<&'a str>,
     data: Data<'a>,
 }
 
@@ -255,47 +257,41 @@ struct Data<'a> {
     timestamp: &'a str,
 }
 
+impl<'a> CacheInvalidate<'a> {
+    /// Of the whole resource.
+    fn new(resource: &'a str, action: Action, project: &'a ProjectId, timestamp: &'a str) -> Self {
+        let (action, project_id) = (action.as_str(), project.as_str());
+        let data = Data { resource, id: None, action, project_id, timestamp };
+        Self { r#type: "cache_invalidate", resource, action, project_id, cursor: None, origin: None, data }
+    }
+}
+
 impl Event {
     /// Encodes `change` for the sessions of `project`; `received_at` (RFC 3339) stands in for a missing timestamp.
     pub fn encode(change: &Invalidation, project: &ProjectId, cursor: Option<Cursor>, received_at: &str) -> Self {
         let cursor = cursor.map(|cursor| cursor.to_string());
         let timestamp = change.timestamp.as_deref().unwrap_or(received_at);
+        let mut frame = CacheInvalidate::new(&change.resource, change.action, project, timestamp);
+        (frame.cursor, frame.origin) = (cursor.as_deref(), change.origin.as_deref());
         let mut out = Vec::new();
-        let mut frame =
-            |id| append_change(&change.resource, id, change.action, project, cursor.as_deref(), timestamp, &mut out);
-        let count = match &change.ids {
-            None => {
-                frame(None);
-                1
-            }
-            Some(ids) => {
-                ids.iter().for_each(|id| frame(Some(id)));
-                u32::try_from(ids.len()).unwrap_or(u32::MAX)
-            }
-        };
+        match &change.ids {
+            None => append(&frame, &mut out),
+            Some(ids) => ids.iter().for_each(|id| {
+                frame.data.id = Some(id);
+                append(&frame, &mut out);
+            }),
+        }
+        let count = change.ids.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX));
         Self { project: project.clone(), resource: Arc::clone(&change.resource), frames: out.into(), count }
     }
 
-    /// What this event becomes when there is no room for its rows: the whole resource, updated.
+    /// What this event becomes when there is no room for its rows: the whole resource, updated. It stands for the
+    /// changes of several writers, so it has no origin.
     pub fn coarsened(project: &ProjectId, resource: &str, now: &str) -> Bytes {
         let mut out = Vec::new();
-        append_change(resource, None, Action::Update, project, None, now, &mut out);
+        append(&CacheInvalidate::new(resource, Action::Update, project, now), &mut out);
         out.into()
     }
-}
-
-fn append_change(
-    resource: &str,
-    id: Option<&str>,
-    action: Action,
-    project: &ProjectId,
-    cursor: Option<&str>,
-    timestamp: &str,
-    out: &mut Vec<u8>,
-) {
-    let (action, project_id) = (action.as_str(), project.as_str());
-    let data = Data { resource, id, action, project_id, timestamp };
-    append(&CacheInvalidate { r#type: "cache_invalidate", resource, action, project_id, cursor, data }, out);
 }
 
 fn append(frame: &impl Serialize, out: &mut Vec<u8>) {

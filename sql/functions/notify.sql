@@ -5,9 +5,10 @@ returns void
 language plpgsql volatile set search_path = '' as $$
 declare
     everyone boolean := coalesce(octet_length(project_id) > 200, true);
-    payload text := format('{"resource":%s,"action":"%s","project_id":%s,"ids":%s,"cursor":"%s"}',
+    payload text := format('{"resource":%s,"action":"%s","project_id":%s,"ids":%s,"cursor":"%s"%s}',
         to_json(resource), upper(action), to_json(case when everyone then '*' else project_id end),
-        case when everyone or id is null then 'null' else format('[%s]', to_json(id)) end, pg_current_xact_id());
+        case when everyone or id is null then 'null' else format('[%s]', to_json(id)) end, pg_current_xact_id(),
+        ',"origin":' || to_json(left(nullif(current_setting('pgherald.origin', true), ''), 100))::text);
 begin
     if resource is null or octet_length(resource) not between 1 and 200 then
         raise exception 'cannot notify: a resource has 1 to 200 bytes' using errcode = 'invalid_parameter_value';

@@ -10,6 +10,7 @@
 -- UPDATE: both transition tables hold the rows in one order, so equal lists of ids mean that no key changed.
 -- A row of no project, or whose project is longer than 200 bytes or "*", is told to every project, without its id.
 -- A composite key is its columns joined by ":", nothing escaped: keys that read the same are told as one, and cover both rows.
+-- pgherald.origin of the writer's session travels along, its first hundred characters.
 -- format() and not "||" in the bodies: one function to set up in place of ten.
 create or replace function pgherald.trigger_source(
     rel regclass, options jsonb, operation text,
@@ -25,8 +26,10 @@ declare
         case when options ? 'resource' then 'resource' else 'table' end,
         to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
         case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
-    tail text := ',"cursor":"%s"}';
-    cursor text := 'pg_catalog.pg_current_xact_id()';
+    tail text := ',"cursor":"%s"%s}';
+    -- no nullif() and no coalesce(): they would look for "=" in the writer's search_path, or build JSON for nothing.
+    cursor text := $q$pg_catalog.pg_current_xact_id(), case when pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) ''
+                then pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100))) else '' end$q$;
     everywhere text := format('pg_catalog.format(%L, %s)', head || '"*","ids":null' || tail, cursor);
     id record;
     project record;

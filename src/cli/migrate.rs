@@ -4,7 +4,18 @@ use super::Failure;
 use crate::config::Config;
 use crate::{database, migrate};
 
-pub async fn run(config: Config) -> Result<(), Failure> {
+#[derive(Debug, clap::Args)]
+pub struct Migrate {
+    /// Print the whole installation as one script instead, for psql -X -1 -v ON_ERROR_STOP=1 -f
+    #[arg(long)]
+    print: bool,
+}
+
+pub async fn run(config: Config, arguments: Migrate) -> Result<(), Failure> {
+    if arguments.print {
+        print!("{}", migrate::script());
+        return Ok(());
+    }
     let settings = &config.database;
     let report = database::with_client(&settings.server, settings.connect_timeout, async |client| {
         migrate::run(client, |step| println!("{step}")).await.map_err(Failure::new)

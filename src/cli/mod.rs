@@ -49,7 +49,9 @@ enum Command {
     ///
     /// Everything goes into the schema pgherald, in one transaction; running it again does nothing. The role needs
     /// CREATE on the database. Existing tables are not touched: `pgherald watch` does that, one by one.
-    Migrate,
+    #[command(after_help = "To read before you run:\n  pgherald migrate --print > install.sql\n  \
+        psql -X -1 -v ON_ERROR_STOP=1 -f install.sql")]
+    Migrate(migrate::Migrate),
     /// Make a table tell of its changes
     ///
     /// Puts four statement-level triggers on the table and its partitions. The role must own the table. Writers
@@ -130,7 +132,7 @@ pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<(), Failu
     let load = || Config::load(cli.config.as_deref().map_or(File::Usual, File::Named), environment);
     match cli.command {
         Command::Serve => block_on(serve::run(load()?)),
-        Command::Migrate => block_on(migrate::run(load()?)),
+        Command::Migrate(arguments) => block_on(migrate::run(load()?, arguments)),
         Command::Watch(arguments) => block_on(watch::watch(load()?, arguments)),
         Command::Unwatch(arguments) => block_on(watch::unwatch(load()?, arguments)),
         Command::Status => block_on(status::run(load()?)),

@@ -67,6 +67,19 @@ async fn migrate_watch_status_and_unwatch_tell_what_they_did() {
 }
 
 #[tokio::test]
+async fn the_printed_installation_is_what_migrate_does() {
+    let database = Database::empty().await;
+    let settings = Settings::new(&database.url);
+    let folder = tempfile::tempdir().unwrap();
+    let script = folder.path().join("install.sql");
+    std::fs::write(&script, succeeds(&settings, &["migrate", "--print"]).await).unwrap();
+    let psql = ["-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-f", script.to_str().unwrap(), &database.url];
+    let output = tokio::process::Command::new("psql").args(psql).output().await.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(succeeds(&settings, &["migrate"]).await.contains("nothing to do"));
+}
+
+#[tokio::test]
 async fn every_problem_of_a_configuration_is_told_at_once_with_its_key() {
     let settings = Settings::new("postgresql://app:pass-word@localhost/shop")
         .set("limits.sesions", "5")

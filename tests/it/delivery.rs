@@ -248,3 +248,36 @@ async fn an_oversized_statement_arrives_whole_however_it_is_split() {
     world.run("insert into pages values (repeat('x', 9000), 7)").await;
     alice.hears(&["page INSERT 7/*"]).await;
 }
+
+#[tokio::test]
+async fn the_origin_of_a_transaction_travels_into_its_frames_and_no_others() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world
+        .run(r#"begin; set local pgherald.origin = 'tab "1" ü'; update tasks set done = true where id = 1; commit"#)
+        .await;
+    world.run("update tasks set done = false where id = 1").await;
+    world.run("begin; set local pgherald.origin = 'moved'; update tasks set project_id = 8 where id = 2; commit").await;
+    world
+        .run("begin; set local pgherald.origin = 'app'; select pgherald.notify('note', '5', 'UPDATE', '7'); commit")
+        .await;
+    world.run("begin; set local pgherald.origin = 'gone'; truncate tasks; commit").await;
+    let mut origins = Vec::new();
+    for _ in 0..5 {
+        let frame = alice.frame().await;
+        origins.push(frame.get("origin").map(|origin| origin.as_str().unwrap().to_owned()));
+    }
+    assert_eq!(
+        origins,
+        [Some("tab \"1\" ü".to_owned()), None, Some("moved".into()), Some("app".into()), Some("gone".into())]
+    );
+    // However long it is, the write and its hint come through.
+    world.run("insert into tasks (id, project_id, title) values (5, 7, 'x')").await;
+    alice.hears(&["task INSERT 7/5"]).await;
+    let long = "ü".repeat(5000);
+    world
+        .run(&format!("begin; set local pgherald.origin = '{long}'; update tasks set done = true where id = 5; commit"))
+        .await;
+    let frame = alice.frame().await;
+    assert_eq!((&frame["data"]["id"], &frame["origin"]), (&"5".into(), &"ü".repeat(100).into()));
+}

@@ -273,3 +273,17 @@ proptest! {
         prop_assert_eq!(change.scope, Scope::Project(ProjectId::parse(&project).unwrap()));
     }
 }
+
+#[test]
+fn an_origin_is_kept_where_it_is_short() {
+    let origin = |json: &str| {
+        parse(&format!(r#"{{"table":"tasks","action":"UPDATE","project_id":"7","id":"1","origin":{json}}}"#))
+            .unwrap()
+            .origin
+    };
+    assert_eq!(origin(r#""tab-1""#).as_deref(), Some("tab-1"));
+    assert_eq!(origin("17").as_deref(), Some("17"));
+    for unusable in ["null", "\"\"", "{}", "true", &format!("\"{}\"", "x".repeat(401))] {
+        assert_eq!(origin(unusable), None, "{unusable}");
+    }
+}

@@ -29,6 +29,7 @@ fn event(project_id: &str, resource: &str, ids: &[u64]) -> Event {
         ids: (!ids.is_empty()).then_some(ids),
         timestamp: None,
         transaction: None,
+        origin: None,
     };
     Event::encode(&change, &project(project_id), None, NOW)
 }

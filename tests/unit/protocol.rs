@@ -45,6 +45,7 @@ fn change(action: Action, ids: Option<&[&str]>, timestamp: Option<&str>) -> Inva
         ids: ids.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
         timestamp: timestamp.map(str::to_owned),
         transaction: None,
+        origin: None,
     }
 }
 
@@ -54,10 +55,12 @@ fn sent() -> Vec<(&'static str, Vec<u8>)> {
     let refusal = Refusal::new("forbidden", "not a member of this project", Some("1".into()));
     let row = change(Action::Update, Some(&["1"]), Some(TIMESTAMP));
     let resource = change(Action::Delete, None, None);
+    let echo = Invalidation { origin: Some("tab-1".into()), ..row.clone() };
     let cursor = Cursor { transaction: 748_123, ordinal: 0 };
     let frames = [
         ("authenticated", ServerFrame::Authenticated { subject: "alice", expires_at: 1_795_200_000 }.encode()),
         ("cache_invalidate", Event::encode(&row, &project(), Some(cursor), "unused").frames),
+        ("cache_invalidate_origin", Event::encode(&echo, &project(), Some(cursor), "unused").frames),
         ("cache_invalidate_resource", Event::encode(&resource, &project(), None, TIMESTAMP).frames),
         ("error", ServerFrame::Error(&refusal).encode()),
         ("pong", ServerFrame::Pong { reference: reference("3") }.encode()),
