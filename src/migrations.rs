@@ -22,12 +22,15 @@ pub const FUNCTIONS: &[File] = embed!("sql/functions":
     "generate.sql"
     "notify.sql"
     "primary_key.sql"
+    "refresh.sql"
     "relations.sql"
     "settings.sql"
     "split.sql"
     "trigger_source.sql"
     "unwatch.sql"
     "watch.sql"
+    "watch_again.sql"
+    "watch_all.sql"
     "watched.sql"
 );
 

@@ -58,7 +58,8 @@ enum Command {
     /// wait only while the triggers are created, need no rights, and never fail because of them.
     #[command(after_help = "Examples:\n  pgherald watch public.tasks --project project_id\n  \
         pgherald watch projects --project id\n  pgherald watch countries --project '*'\n  \
-        pgherald watch app.order_items --id order_id,line --resource order_line")]
+        pgherald watch app.order_items --id order_id,line --resource order_line\n  \
+        pgherald watch --all public --skip audit_log")]
     Watch(watch::Watch),
     /// Make a table silent again
     ///

@@ -9,8 +9,14 @@ use crate::database::{self, DatabaseError};
 #[derive(Debug, clap::Args)]
 pub struct Watch {
     /// The table, as SQL spells it: public.tasks, app."Order Items"
-    #[arg(required = true)]
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
     tables: Vec<String>,
+    /// Every table of a schema that has the project column, with a line for each
+    #[arg(long, value_name = "SCHEMA", conflicts_with_all = ["id", "resource", "max_ids"])]
+    all: Option<String>,
+    /// With --all: tables to leave out, without their schema
+    #[arg(long, value_delimiter = ',', value_name = "TABLE,...", requires = "all")]
+    skip: Vec<String>,
     /// The column that holds the project, or * for a table that all projects share
     #[arg(long, default_value = "project_id")]
     project: String,
@@ -33,6 +39,9 @@ pub struct Unwatch {
 }
 
 pub async fn watch(config: Config, arguments: Watch) -> Result<(), Failure> {
+    if let Some(schema) = &arguments.all {
+        return watch_all(&config, schema, &arguments).await;
+    }
     let max_ids = if arguments.max_ids.is_some() { ", max_ids => $5" } else { "" };
     let sql = format!(
         "select pgherald.watch($1::text::regclass, project => $2, id => $3::text[]::name[], resource => $4{max_ids})"
@@ -45,6 +54,21 @@ pub async fn watch(config: Config, arguments: Watch) -> Result<(), Failure> {
             let parameters = &parameters[..if max_ids.is_some() { 5 } else { 4 }];
             let row = client.query_one(&sql, parameters).await.map_err(|error| failure(table, &error))?;
             println!("{table}: {}", row.get::<_, String>(0));
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn watch_all(config: &Config, schema: &str, arguments: &Watch) -> Result<(), Failure> {
+    let sql = "select relation::text, outcome, reason from pgherald.watch_all($1::text::name, $2, $3::text[]::name[])";
+    let settings = &config.database;
+    database::with_client(&settings.server, settings.connect_timeout, async |client| {
+        let rows = client.query(sql, &[&schema, &arguments.project, &arguments.skip]).await;
+        for row in rows.map_err(|error| failure(schema, &error))? {
+            let reason: Option<String> = row.get(2);
+            let (table, outcome): (String, String) = (row.get(0), row.get(1));
+            println!("{table}: {outcome}{}", reason.map(|reason| format!(": {reason}")).unwrap_or_default());
         }
         Ok(())
     })

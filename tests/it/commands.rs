@@ -63,6 +63,11 @@ async fn migrate_watch_status_and_unwatch_tell_what_they_did() {
         assert!(status.contains(word), "{word}: {status}");
     }
     assert_eq!(succeeds(&settings, &["unwatch", "tasks"]).await, "tasks is silent now\n");
+    let all = "logs: skipped: it has no column project_id\ntasks: watched\n";
+    assert_eq!(succeeds(&settings, &["watch", "--all", "public"]).await, all);
+    let none = "logs: skipped: it has no column project_id\ntasks: skipped: as asked\n";
+    assert_eq!(succeeds(&settings, &["watch", "--all", "public", "--skip", "tasks"]).await, none);
+    assert_eq!(succeeds(&settings, &["unwatch", "tasks"]).await, "tasks is silent now\n");
     assert_eq!(succeeds(&settings, &["unwatch", "tasks"]).await, "tasks was not watched\n");
 }
 

@@ -765,3 +765,67 @@ async fn the_application_may_change_its_tables() {
     assert_eq!(bench.dropped().await, 0);
     bench.run("drop table tasks").await;
 }
+
+#[tokio::test]
+async fn a_whole_schema_is_watched_and_every_table_left_out_has_its_reason() {
+    let mut bench = Bench::new(
+        "create schema app;
+         create table app.tasks (id int primary key, project_id int);
+         create table app.\"Odd Names\" (\"Id\" int primary key, project_id text);
+         create table app.settings (id int primary key);
+         create table app.keyless (project_id int);
+         create table app.audit (id int primary key, project_id int);
+         create view app.seen as select * from app.tasks;
+         create table app.parts (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+         create table app.parts_7 partition of app.parts for values in (7)",
+    )
+    .await;
+    let report = "select string_agg(relation::text || ' ' || outcome || coalesce(': ' || reason, ''), E'\n' order by relation::text)
+        from pgherald.watch_all('app', skip => array['audit'])";
+    let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let first = lines(bench.get(&format!("({report})")).await);
+    assert_eq!(first.len(), 7, "{first:#?}");
+    for (line, expected) in first.iter().zip([
+        "app.\"Odd Names\" watched",
+        "app.audit skipped: as asked",
+        "app.keyless skipped: cannot watch app.keyless: it has no primary key: Pass id",
+        "app.parts watched",
+        "app.seen skipped: ",
+        "app.settings skipped: it has no column project_id",
+        "app.tasks watched",
+    ]) {
+        assert!(line.starts_with(expected), "{line}, expected {expected}");
+    }
+    let again = lines(bench.get(&format!("({report})")).await).join(" ");
+    assert_eq!((again.matches("unchanged").count(), again.matches(" watched").count()), (3, 0), "{again}");
+    assert_eq!(bench.says("insert into app.parts values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
+    assert!(bench.fails("select pgherald.watch_all('nowhere')").await.contains("nowhere"));
+}
+
+#[tokio::test]
+async fn a_refresh_follows_the_application_and_one_broken_table_stops_no_other() {
+    let mut bench = Bench::new(
+        "create table tasks (id int primary key, project_id int, code text not null);
+         create table gone (id int primary key, project_id int);
+         create table parts (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+         select pgherald.watch('tasks', resource => 'job'), pgherald.watch('gone'), pgherald.watch('parts')",
+    )
+    .await;
+    let report = "select string_agg(relation::text || ' ' || outcome || coalesce(': ' || reason, ''), '; ' order by relation::text)
+        from pgherald.refresh()";
+    assert_eq!(bench.get(&format!("({report})")).await, "gone unchanged; parts unchanged; tasks unchanged");
+    bench
+        .run(
+            "alter table gone drop column project_id;
+             alter table tasks drop constraint tasks_pkey, add primary key (code), alter column project_id type text;
+             create table parts_7 partition of parts for values in (7)",
+        )
+        .await;
+    let after = bench.get(&format!("({report})")).await;
+    assert!(after.starts_with("gone failed: cannot watch public.gone: it has no column project_id"), "{after}");
+    assert!(after.ends_with("parts changed; tasks changed"), "{after}");
+    // The key, the type and the partition are followed, and the label has stayed.
+    assert_eq!(bench.says("insert into tasks values (1, 'p-7', 'c1')").await, [r#"job INSERT p-7 ["c1"]"#]);
+    assert_eq!(bench.says("insert into parts_7 values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
+    assert!(bench.fails("select pgherald.watch_again('pg_class')").await.contains("is not watched"));
+}
