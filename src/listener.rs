@@ -32,7 +32,7 @@ pub struct Listener {
     up: watch::Sender<bool>,
     ear: Ear,
     losses: Losses,
-    link: Link,
+    link: Option<Link>,
 }
 
 /// Turns notifications into what the hub publishes.
@@ -50,7 +50,7 @@ impl Listener {
     /// Makes the first connection, and fails fast with the real error.
     pub async fn start(config: &Config, hub: &Arc<Hub>, access: &Arc<Access>) -> Result<Self, DatabaseError> {
         let mut losses = Losses::default();
-        let link = Link::open(&config.database, &mut losses).await?;
+        let link = Some(Link::open(&config.database, &mut losses).await?);
         let ear = Ear {
             hub: Arc::clone(hub),
             access: Arc::clone(access),
@@ -60,14 +60,10 @@ impl Listener {
             ordinals: Ordinals::default(),
             malformed_logged: None,
         };
-        Ok(Self {
-            settings: config.database.clone(),
-            hub: Arc::clone(hub),
-            up: watch::Sender::new(false),
-            ear,
-            losses,
-            link,
-        })
+        let (settings, hub, up) = (config.database.clone(), Arc::clone(hub), watch::Sender::new(false));
+        let listener = Self { settings, hub, up, ear, losses, link };
+        listener.resync();
+        Ok(listener)
     }
 
     /// Whether the database is heard, for `/ready`.
@@ -76,23 +72,30 @@ impl Listener {
     }
 
     /// Receives for ever, on this connection and then on whatever can be had.
-    pub async fn run(self) {
-        let Self { settings, hub, up, mut ear, mut losses, mut link } = self;
-        let set_up = |now: bool| {
-            up.send_replace(now);
-            gauge!(m::LISTENING).set(f64::from(u8::from(now)));
-        };
-        loop {
-            // LISTEN, then resync, then receive: what was sent in between is covered or heard.
-            ear.access.forget();
-            hub.reconnect_everyone(Reason::DatabaseReconnected);
-            set_up(true);
-            info!(channel = settings.channel, "hearing the database");
-            let error = link.receive(&settings, &hub, &mut losses, |notes| ear.hear(notes)).await;
-            set_up(false);
-            link = connect_again(&settings, &mut losses, error).await;
+    pub async fn run(mut self) {
+        while let Some(link) = self.link.take() {
+            let Self { settings, hub, ear, losses, .. } = &mut self;
+            // It ends with this call, before another is sought: a connection that nobody reads fills the server's queue.
+            let error = link.receive(settings, hub, losses, |notes| ear.hear(notes)).await;
+            self.set_up(false);
+            self.link = Some(connect_again(&self.settings, &mut self.losses, error).await);
             counter!(m::LISTENER_RECONNECTS).increment(1);
+            self.resync();
         }
+    }
+
+    /// LISTEN, then resync, then receive: what was sent in between is covered or heard. The first time too, before
+    /// anybody can be there, so that a session's first frame is never one about the past.
+    fn resync(&self) {
+        self.ear.access.forget();
+        self.hub.reconnect_everyone(Reason::DatabaseReconnected);
+        self.set_up(true);
+        info!(channel = self.settings.channel, "hearing the database");
+    }
+
+    fn set_up(&self, up: bool) {
+        self.up.send_replace(up);
+        gauge!(m::LISTENING).set(f64::from(u8::from(up)));
     }
 }
 

@@ -27,9 +27,11 @@ declare
 begin
     if owner is null then
         create schema pgherald;
-    elsif not pg_has_role(owner, 'member') then
+    -- from 16 on a member may lack the right to act in the role's name
+    elsif not pg_has_role(owner, case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end) then
         raise exception 'schema pgherald belongs to %', owner
-            using errcode = 'object_not_in_prerequisite_state', hint = 'migrate as that role, or drop the schema if it is not pgherald''s';
+            using errcode = 'object_not_in_prerequisite_state',
+                  hint = format('migrate as that role, grant %s to %s, or drop the schema if it is not pgherald''s', quote_ident(owner), quote_ident(current_user));
     elsif owner <> current_user then
         execute format('set local role %I', owner);
     end if;

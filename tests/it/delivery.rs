@@ -33,10 +33,11 @@ async fn every_change_of_a_sample_table_reaches_exactly_the_members_of_its_proje
     world.run("delete from project_members where project_id = 9").await;
     world.run("delete from projects where id = 9; insert into projects values (9, 'Newer')").await;
     let mut heard = Vec::new();
-    while heard.last().is_none_or(|last| last != "project INSERT 9/9") {
+    // The first insert may still be on its way when the subscription begins: the last two words count.
+    let gone = |heard: &[String]| heard.iter().position(|frame| frame == "project DELETE 9/9");
+    while gone(&heard).is_none_or(|at| !heard[at..].contains(&"project INSERT 9/9".to_owned())) {
         heard.push(ninth.short().await);
     }
-    assert!(heard.contains(&"project DELETE 9/9".to_owned()), "{heard:?}");
 
     world.run("update projects set name = 'Site' where id = 7").await;
     world.run("insert into project_members values (7, 'carol')").await;

@@ -15,6 +15,7 @@ mod hostile;
 mod idle;
 mod membership;
 mod migrate;
+mod operator;
 mod outages;
 mod peers;
 mod probes;

@@ -61,9 +61,12 @@ async fn who_renews_while_membership_cannot_be_checked_is_not_believed() {
     let database = Database::sample().await;
     let proxy = Proxy::start(&database.url).await;
     let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "500ms");
-    let daemon = settings.set("database.listen_url", &database.url).set("authorize.cache_ttl", "1ms").start().await;
+    let daemon = settings.set("database.listen_url", &database.url).start().await;
     let mut alice = session(&daemon, "alice").await;
     alice.subscribe("7").await;
+    // Once she hears of it, the cached answer is void.
+    database.run("update project_members set role = 'guest' where user_id = 'alice'").await;
+    alice.hears(&["project_members UPDATE 7/7:alice"]).await;
     proxy.silence();
     alice.send(&json!({ "type": "auth", "token": token("alice") })).await;
     alice.hears(&["authenticated", "revoked"]).await;

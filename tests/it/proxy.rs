@@ -67,14 +67,15 @@ impl Proxy {
 
 /// Reads until it is told to pass nothing; then swallows what comes, until the other side gives up.
 async fn read(from: &mut OwnedReadHalf, buffer: &mut [u8], mode: &mut watch::Receiver<Mode>) -> Option<usize> {
-    let read = tokio::select! {
-        read = from.read(buffer) => read.ok().filter(|read| *read > 0),
+    tokio::select! {
+        // Once it is told, not one byte more: the other order would let pass what came at the same moment.
+        biased;
         () = async { drop(mode.wait_for(|mode| *mode == Mode::Nothing).await) } => {
             while from.read(buffer).await.is_ok_and(|read| read > 0) {}
             None
         }
-    };
-    read
+        read = from.read(buffer) => read.ok().filter(|read| *read > 0),
+    }
 }
 
 async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) {
