@@ -6,7 +6,7 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo build test fmt lint postgres tools fuzz bench-sessions
+.PHONY: help demo build test test-matrix fmt lint postgres tools fuzz bench-sessions
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,9 @@ build: ## Build the release binary
 
 test: postgres tools ## Everything that CI runs
 	tests/run
+
+test-matrix: postgres tools ## The tests of the database side on PostgreSQL 13 to 18
+	tests/matrix
 
 fmt: ## Format the code
 	cargo fmt --all

@@ -69,9 +69,10 @@ pub fn unique(prefix: &str) -> String {
     format!("{prefix}_{:016x}", rand::random::<u64>())
 }
 
-/// For servers of a test's own.
+/// For servers of a test's own: their programs are those in `PGHERALD_TEST_PG_BIN`, or in `PATH`.
 pub fn options() -> Options {
-    Options { path: std::env::var_os("PATH"), ..Options::default() }
+    let bin = std::env::var_os("PGHERALD_TEST_PG_BIN").map(Into::into);
+    Options { bin, path: std::env::var_os("PATH"), ..Options::default() }
 }
 
 pub async fn connect(url: &str) -> Client {
