@@ -81,8 +81,6 @@ async fn open_session(doors: Arc<Doors>, headers: HeaderMap, query: String, upgr
     let context = Arc::clone(&doors.context);
     (doors.spawn)(Box::pin(async move {
         if let Some((stream, early)) = upgrade::stream(upgrade).await {
-            // The house sets this for every connection; a session can't go without.
-            let _ = stream.set_nodelay(true);
             session::run(arrival, stream, early, &context).await;
         }
     }));

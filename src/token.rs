@@ -126,11 +126,6 @@ impl Rules {
         })
     }
 
-    /// How long after `exp` a token still counts, in seconds.
-    pub fn leeway_seconds(&self) -> u64 {
-        self.leeway_seconds
-    }
-
     /// One key's validation. Each key has its own: algorithms of two families in one always fail.
     pub(crate) fn validation(&self, algorithms: Vec<Algorithm>) -> Validation {
         let mut validation = Validation::new(algorithms[0]);

@@ -27,7 +27,7 @@ declare
         to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
         case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
     tail text := ',"cursor":"%s"%s}';
-    -- no nullif() and no coalesce(): they would look for "=" in the writer's search_path, or build JSON for nothing.
+    -- no nullif(): it would look for "=" in the writer's search_path.
     cursor text := $q$pg_catalog.pg_current_xact_id(), case when pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) ''
                 then pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100))) else '' end$q$;
     everywhere text := format('pg_catalog.format(%L, %s)', head || '"*","ids":null' || tail, cursor);

@@ -64,3 +64,23 @@ async fn a_client_that_does_not_answer_the_close_holds_nobody_up() {
     assert_eq!(world.daemon.exit_code().await, Some(0));
     assert!(began.elapsed() < Duration::from_secs(10), "it took {:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn sessions_are_closed_one_after_the_other_over_the_spread() {
+    let mut world = World::with(|settings| settings.set("limits.drain_spread", "1s")).await;
+    let mut browsers = Vec::new();
+    for _ in 0..30 {
+        browsers.push(world.daemon.browser("alice", "7").await);
+    }
+    world.daemon.signal("TERM").await;
+    let closings = browsers.iter_mut().map(async |browser| {
+        assert_eq!(browser.closed().await.0, 1001);
+        Instant::now()
+    });
+    let mut moments = futures_util::future::join_all(closings).await;
+    moments.sort_unstable();
+    // Thirty random moments of a second all fall into a fifth of it once in 10^20 runs.
+    let spread = moments[29] - moments[0];
+    assert!(spread > Duration::from_millis(200), "all went within {spread:?}");
+    assert_eq!(world.daemon.exit_code().await, Some(0));
+}
