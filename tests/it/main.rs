@@ -4,6 +4,7 @@
 mod browser;
 mod pooler;
 mod proxy;
+mod witness;
 mod world;
 
 mod auth;

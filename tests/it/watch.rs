@@ -1,14 +1,9 @@
 //! What the triggers say, and that they never hurt a writer.
 
-use std::time::Duration;
-
-use futures_util::{StreamExt, stream};
-use pgherald::migrate;
 use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
 
-use crate::world::{Database, Url, connect, unique};
+use crate::witness::{Witness, summary};
+use crate::world::{connect, unique};
 
 const TASKS: &str = "create table tasks (id int primary key, project_id int, title text);
     select pgherald.watch('tasks');";
@@ -17,105 +12,19 @@ const TASKS: &str = "create table tasks (id int primary key, project_id int, tit
 const WORDS: &str = "create table words (id text, project_id int);
     select pgherald.watch('words', id => array['id']);";
 
-/// A migrated database, a writer, and what a listener hears.
-struct Bench {
-    client: Client,
-    url: Url,
-    heard: mpsc::UnboundedReceiver<String>,
-}
-
-impl Bench {
-    async fn new(sql: &str) -> Bench {
-        let Database { url, mut client } = Database::empty().await;
-        migrate::run(&mut client, |_| {}).await.unwrap();
-        client.batch_execute(sql).await.unwrap();
-        let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        let (sender, heard) = mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            let mut messages = stream::poll_fn(move |context| connection.poll_message(context));
-            while let Some(Ok(message)) = messages.next().await {
-                if let AsyncMessage::Notification(notification) = message {
-                    let _ = sender.send(notification.payload().to_owned());
-                }
-            }
-        });
-        listener.batch_execute("listen cache_invalidate").await.unwrap();
-        // the listener lives as long as its client
-        tokio::spawn(async move {
-            let _alive = listener;
-            std::future::pending::<()>().await;
-        });
-        Bench { client, url, heard }
-    }
-
-    async fn run(&self, sql: &str) {
-        if let Err(error) = self.client.batch_execute(sql).await {
-            panic!("{sql}: {:?}", error.as_db_error());
-        }
-    }
-
-    async fn fails(&self, sql: &str) -> String {
-        let error = self.client.batch_execute(sql).await.unwrap_err();
-        let db = error.as_db_error().unwrap();
-        [Some(db.message()), db.detail(), db.hint()].into_iter().flatten().collect::<Vec<_>>().join(" | ")
-    }
-
-    async fn get(&self, expression: &str) -> String {
-        let sql = format!("select ({expression})::text");
-        let row = self.client.query_one(&sql, &[]).await.unwrap();
-        row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
-    }
-
-    /// The payloads of what has been committed so far.
-    async fn payloads(&mut self) -> Vec<String> {
-        self.run("notify cache_invalidate, 'end'").await;
-        let mut all = Vec::new();
-        loop {
-            let next = tokio::time::timeout(Duration::from_secs(10), self.heard.recv());
-            let payload = next.await.expect("waited 10 s for the end mark").unwrap();
-            if payload == "end" {
-                return all;
-            }
-            assert!(payload.len() <= 7999, "{} bytes", payload.len());
-            all.push(payload);
-        }
-    }
-
-    /// Runs `sql`; what is said about it, as `table ACTION project ids`, sorted.
-    async fn says(&mut self, sql: &str) -> Vec<String> {
-        self.run(sql).await;
-        let mut all: Vec<_> = self.payloads().await.iter().map(|p| summary(p)).collect();
-        all.sort();
-        all
-    }
-
-    async fn dropped(&self) -> i64 {
-        let sql = "coalesce(pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), 0)";
-        self.get(sql).await.parse().unwrap()
-    }
-}
-
-fn summary(payload: &str) -> String {
-    let event: Value = serde_json::from_str(payload).unwrap();
-    assert!(event["cursor"].as_str().unwrap().parse::<u64>().is_ok(), "{payload}");
-    let name = event["table"].as_str().or(event["resource"].as_str()).unwrap();
-    let action = event["action"].as_str().unwrap();
-    format!("{name} {action} {} {}", event["project_id"].as_str().unwrap(), event["ids"])
-}
-
 #[tokio::test]
 async fn the_payload_is_what_the_design_says() {
-    let mut bench = Bench::new(TASKS).await;
-    bench.run("begin; insert into tasks values (1, 7)").await;
-    let cursor = bench.get("pg_current_xact_id()").await;
-    bench.run("commit").await;
+    let mut witness = Witness::new(TASKS).await;
+    witness.run("begin; insert into tasks values (1, 7)").await;
+    let cursor = witness.get("pg_current_xact_id()").await;
+    witness.run("commit").await;
     let expected = format!(r#"{{"table":"tasks","action":"INSERT","project_id":"7","ids":["1"],"cursor":"{cursor}"}}"#);
-    assert_eq!(bench.payloads().await, [expected]);
+    assert_eq!(witness.payloads().await, [expected]);
 }
 
 #[tokio::test]
 async fn every_kind_of_write_is_told() {
-    let mut bench = Bench::new(TASKS).await;
+    let mut witness = Witness::new(TASKS).await;
     for (sql, expected) in [
         ("insert into tasks values (1, 7, 'a')", vec![r#"tasks INSERT 7 ["1"]"#]),
         ("update tasks set title = 'b'", vec![r#"tasks UPDATE 7 ["1"]"#]),
@@ -146,17 +55,17 @@ async fn every_kind_of_write_is_told() {
         ("update tasks set project_id = 7 where id = 30", vec!["tasks UPDATE * null", r#"tasks UPDATE 7 ["30"]"#]),
         ("truncate tasks", vec!["tasks DELETE * null"]),
     ] {
-        assert_eq!(bench.says(sql).await, expected, "{sql}");
+        assert_eq!(witness.says(sql).await, expected, "{sql}");
     }
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn merge_is_told_by_what_it_did_since_15() {
-    let mut bench = Bench::new(TASKS).await;
-    bench.run("insert into tasks values (1, 7), (2, 7)").await;
-    bench.payloads().await;
-    let told = bench
+    let mut witness = Witness::new(TASKS).await;
+    witness.run("insert into tasks values (1, 7), (2, 7)").await;
+    witness.payloads().await;
+    let told = witness
         .says(
             "merge into tasks t using (values (1, 0), (2, 1), (3, 0)) v(id, gone) on t.id = v.id
              when matched and gone = 1 then delete
@@ -170,12 +79,12 @@ async fn merge_is_told_by_what_it_did_since_15() {
 
 #[tokio::test]
 async fn five_updates_of_a_row_are_five_notifications_in_commit_order() {
-    let mut bench = Bench::new(TASKS).await;
-    bench.run("insert into tasks values (1, 7)").await;
+    let mut witness = Witness::new(TASKS).await;
+    witness.run("insert into tasks values (1, 7)").await;
     for _ in 0..5 {
-        bench.run("update tasks set title = 'x'").await;
+        witness.run("update tasks set title = 'x'").await;
     }
-    let cursors: Vec<u64> = bench.payloads().await.iter().map(|p| cursor(p)).collect();
+    let cursors: Vec<u64> = witness.payloads().await.iter().map(|p| cursor(p)).collect();
     assert_eq!(cursors.len(), 6);
     assert!(cursors.is_sorted());
 }
@@ -187,36 +96,36 @@ fn cursor(payload: &str) -> u64 {
 
 #[tokio::test]
 async fn many_rows_are_named_and_too_many_become_the_whole_resource() {
-    let mut bench = Bench::new(TASKS).await;
-    let told = bench.says("insert into tasks select g, 7 from generate_series(1, 100) g").await;
+    let mut witness = Witness::new(TASKS).await;
+    let told = witness.says("insert into tasks select g, 7 from generate_series(1, 100) g").await;
     let ids: Vec<_> = (1..=100).map(|id| format!("\"{id}\"")).collect();
     assert_eq!(told, [format!("tasks INSERT 7 [{}]", ids.join(","))]);
-    let told = bench.says("insert into tasks select g, 7 + g % 2 from generate_series(1001, 11000) g").await;
+    let told = witness.says("insert into tasks select g, 7 + g % 2 from generate_series(1001, 11000) g").await;
     assert_eq!(told, ["tasks INSERT 7 null", "tasks INSERT 8 null"]);
-    let told = bench.says("update tasks set title = 'x', project_id = 9 where project_id = 8").await;
+    let told = witness.says("update tasks set title = 'x', project_id = 9 where project_id = 8").await;
     assert_eq!(told, ["tasks UPDATE 8 null", "tasks UPDATE 9 null"]);
     // more projects than max_ids: all of them in one word
-    let told = bench.says("update tasks set project_id = id").await;
+    let told = witness.says("update tasks set project_id = id").await;
     assert_eq!(told, ["tasks UPDATE * null"]);
-    bench.run("select pgherald.watch('tasks', max_ids => 2)").await;
-    bench.payloads().await;
+    witness.run("select pgherald.watch('tasks', max_ids => 2)").await;
+    witness.payloads().await;
     for (sql, expected) in [
         ("update tasks set project_id = 7 where id <= 2", "2"),
         ("delete from tasks where id <= 2", r#"["1","2"]"#),
         ("delete from tasks where id <= 5", "null"),
     ] {
-        let told = bench.says(sql).await;
+        let told = witness.says(sql).await;
         assert!(told.iter().any(|line| line.contains(expected)), "{sql}: {told:?}");
     }
 }
 
 #[tokio::test]
 async fn long_lists_of_ids_are_split_below_the_limit() {
-    let mut bench =
-        Bench::new("create table t (id text primary key, project_id int); select pgherald.watch('t')").await;
+    let mut witness =
+        Witness::new("create table t (id text primary key, project_id int); select pgherald.watch('t')").await;
     // 3 bytes in JSON's escape and 4 in UTF-8 each: the limit counts bytes
-    bench.run("insert into t select repeat('\"é😀', 40) || g, 7 from generate_series(1, 150) g").await;
-    let payloads = bench.payloads().await;
+    witness.run("insert into t select repeat('\"é😀', 40) || g, 7 from generate_series(1, 150) g").await;
+    let payloads = witness.payloads().await;
     assert!(payloads.len() > 2, "{}", payloads.len());
     let mut ids = 0;
     for payload in &payloads {
@@ -227,41 +136,41 @@ async fn long_lists_of_ids_are_split_below_the_limit() {
     assert_eq!(ids, 150);
     // the same through UPDATE and DELETE
     for sql in ["update t set project_id = 8", "delete from t"] {
-        bench.run(sql).await;
-        assert!(bench.payloads().await.len() > 2);
+        witness.run(sql).await;
+        assert!(witness.payloads().await.len() > 2);
     }
     // an id that fits nowhere, and more of them than ten notifications carry
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create table t (n int primary key, id text, project_id int);
          select pgherald.watch('t', id => array['id'])",
     )
     .await;
-    assert_eq!(bench.says("insert into t values (1, repeat('x', 9000), 7)").await, ["t INSERT 7 null"]);
-    let told = bench.says("insert into t select g, repeat('x', 100) || g, 7 from generate_series(2, 900) g").await;
+    assert_eq!(witness.says("insert into t values (1, repeat('x', 9000), 7)").await, ["t INSERT 7 null"]);
+    let told = witness.says("insert into t select g, repeat('x', 100) || g, 7 from generate_series(2, 900) g").await;
     assert_eq!(told, ["t INSERT 7 null"]);
     // a key that is null names no row
-    assert_eq!(bench.says("insert into t values (-1, null, 7)").await, ["t INSERT 7 null"]);
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.says("insert into t values (-1, null, 7)").await, ["t INSERT 7 null"]);
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn payloads_of_every_length_around_the_limit_arrive() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create table t (n serial primary key, id text, project_id int);
          select pgherald.watch('t', id => array['id'])",
     )
     .await;
-    bench.run("do $$ begin for i in 7880..8010 loop insert into t (id, project_id) values (repeat('x', i), 7); end loop; end $$").await;
-    let payloads = bench.payloads().await;
+    witness.run("do $$ begin for i in 7880..8010 loop insert into t (id, project_id) values (repeat('x', i), 7); end loop; end $$").await;
+    let payloads = witness.payloads().await;
     assert!(payloads.iter().any(|p| p.len() == 7999));
     // those beyond are the same payload in one transaction, so PostgreSQL says it once
     assert_eq!(payloads.iter().filter(|p| p.contains("null")).count(), 1);
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn keys_of_every_type_are_strings() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create domain code as text; create type color as enum ('red', 'b\"lue');
          create table a (a int, b text, project_id bigint, primary key (b, a));
          create table u (id uuid primary key, project_id uuid);
@@ -294,19 +203,19 @@ async fn keys_of_every_type_are_strings() {
         ("insert into s values ('x', repeat('y', 201))".into(), "s INSERT * null".into()),
         ("insert into s values ('y', '*')".into(), "s INSERT * null".into()),
     ] {
-        let told = bench.says(&sql).await;
+        let told = witness.says(&sql).await;
         if expected.is_empty() {
             assert_eq!(told.len(), 2, "{told:?}");
         } else {
             assert_eq!(told, [expected], "{sql}");
         }
     }
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn an_id_does_not_depend_on_the_writers_session() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create table t (a timestamptz, b date, c bytea, d float8, e timestamp, f interval, project_id date,
                          primary key (a, b, c, d, e, f));
          select pgherald.watch('t')",
@@ -315,48 +224,48 @@ async fn an_id_does_not_depend_on_the_writers_session() {
     let insert =
         "insert into t values ('2026-01-02 03:04:05+00', date '2026-01-02', decode('ff00', 'hex'), 0.1::float8 + 0.2,
          timestamp '2026-01-02 03:04:05', interval '1 day', date '2026-01-02'); ";
-    let plain = bench.says(insert).await;
+    let plain = witness.says(insert).await;
     assert!(plain[0].contains("2026-01-02 03:04:05+00:2026-01-02:\\\\xff00:0.30000000000000004:"), "{plain:?}");
-    bench.says("delete from t").await;
+    witness.says("delete from t").await;
     let odd = "set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'; set bytea_output = 'escape';
         set extra_float_digits = -10; set intervalstyle = 'iso_8601'; set quote_all_identifiers = on; ";
-    assert_eq!(bench.says(&format!("{odd}{insert}")).await, plain);
+    assert_eq!(witness.says(&format!("{odd}{insert}")).await, plain);
 }
 
 #[tokio::test]
 async fn a_label_takes_the_place_of_the_table() {
-    let mut bench = Bench::new(TASKS).await;
-    bench.run("select pgherald.watch('tasks', resource => 'to \"do\"')").await;
-    bench.run("insert into tasks values (1, 7)").await;
-    let payloads = bench.payloads().await;
+    let mut witness = Witness::new(TASKS).await;
+    witness.run("select pgherald.watch('tasks', resource => 'to \"do\"')").await;
+    witness.run("insert into tasks values (1, 7)").await;
+    let payloads = witness.payloads().await;
     assert!(payloads[0].starts_with(r#"{"resource":"to \"do\"","action":"INSERT""#), "{payloads:?}");
-    bench.run("truncate tasks").await;
-    assert_eq!(summary(&bench.payloads().await[0]), r#"to "do" DELETE * null"#);
+    witness.run("truncate tasks").await;
+    assert_eq!(summary(&witness.payloads().await[0]), r#"to "do" DELETE * null"#);
 }
 
 #[tokio::test]
 async fn a_writer_needs_no_grants() {
-    let mut bench = Bench::new(TASKS).await;
+    let mut witness = Witness::new(TASKS).await;
     let role = unique("writer");
-    bench
+    witness
         .run(&format!(
             "revoke all on schema public from public; create role {role}; grant usage on schema public to {role};
              grant select, insert, update, delete, truncate on tasks to {role}; set role {role};"
         ))
         .await;
-    let told = bench
+    let told = witness
         .says(
             "insert into tasks values (1, 7); update tasks set project_id = 8; delete from tasks;
              insert into tasks select g, 7 from generate_series(1, 2000) g; truncate tasks",
         )
         .await;
     assert_eq!(told.len(), 6, "{told:?}");
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.dropped().await, 0);
     // and a loss is counted for such a role too
-    bench.run("reset role; alter table tasks rename project_id to p").await;
-    bench.run(&format!("set role {role}; insert into tasks values (1, 7)")).await;
-    assert_eq!(bench.dropped().await, 1);
-    bench.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
+    witness.run("reset role; alter table tasks rename project_id to p").await;
+    witness.run(&format!("set role {role}; insert into tasks values (1, 7)")).await;
+    assert_eq!(witness.dropped().await, 1);
+    witness.run(&format!("reset role; drop owned by {role}; drop role {role}")).await;
 }
 
 #[tokio::test]
@@ -368,32 +277,32 @@ async fn a_broken_trigger_lets_the_write_succeed_and_counts_the_loss() {
         "alter table tasks alter column project_id type text using 'seven'",
         "alter table tasks alter column id type text using 'x' || id",
     ] {
-        let mut bench = Bench::new(TASKS).await;
-        bench.run("insert into tasks values (1, 7, 'a')").await;
-        bench.payloads().await;
-        assert_eq!(bench.dropped().await, 0);
-        bench.run(breakage).await;
-        assert!(bench.says("update tasks set title = 'b'").await.is_empty(), "{breakage}");
-        assert_eq!(bench.get("select title from tasks").await, "b");
-        assert_eq!(bench.dropped().await, 1, "{breakage}");
+        let mut witness = Witness::new(TASKS).await;
+        witness.run("insert into tasks values (1, 7, 'a')").await;
+        witness.payloads().await;
+        assert_eq!(witness.dropped().await, 0);
+        witness.run(breakage).await;
+        assert!(witness.says("update tasks set title = 'b'").await.is_empty(), "{breakage}");
+        assert_eq!(witness.get("select title from tasks").await, "b");
+        assert_eq!(witness.dropped().await, 1, "{breakage}");
         // rolled back, and counted all the same
-        bench.run("begin; update tasks set title = 'c'; rollback").await;
-        assert_eq!(bench.dropped().await, 2);
+        witness.run("begin; update tasks set title = 'c'; rollback").await;
+        assert_eq!(witness.dropped().await, 2);
     }
 }
 
 #[tokio::test]
 async fn helpers_that_raise_or_are_gone_do_not_fail_the_write() {
-    let mut bench = Bench::new(WORDS).await;
-    bench
+    let mut witness = Witness::new(WORDS).await;
+    witness
         .run(
             "create or replace function pgherald.split(payloads text[]) returns text[]
                  language plpgsql as 'begin raise exception ''broken''; end';
              insert into words values (repeat('1', 9000), 7)",
         )
         .await;
-    assert_eq!(bench.dropped().await, 1);
-    bench
+    assert_eq!(witness.dropped().await, 1);
+    witness
         .run(
             "create or replace function pgherald.count_dropped(relation oid, reason text) returns void
                  language plpgsql as 'begin raise exception ''broken''; end';
@@ -401,27 +310,27 @@ async fn helpers_that_raise_or_are_gone_do_not_fail_the_write() {
              drop function pgherald.split; drop function pgherald.count_dropped; insert into words values (repeat('3', 9000), 7)",
         )
         .await;
-    assert_eq!(bench.says("insert into words values (4, 7)").await, [r#"words INSERT 7 ["4"]"#]);
-    assert_eq!(bench.get("select count(*) from words").await, "4");
+    assert_eq!(witness.says("insert into words values (4, 7)").await, [r#"words INSERT 7 ["4"]"#]);
+    assert_eq!(witness.get("select count(*) from words").await, "4");
 }
 
 #[tokio::test]
 async fn a_cancelled_write_is_cancelled() {
-    let bench = Bench::new(WORDS).await;
-    bench
+    let witness = Witness::new(WORDS).await;
+    witness
         .run(
             "create or replace function pgherald.split(payloads text[]) returns text[]
                  language plpgsql as 'begin perform pg_sleep(60); end'; set statement_timeout = '200ms'",
         )
         .await;
-    let error = bench.fails("insert into words values (repeat('1', 9000), 7)").await;
+    let error = witness.fails("insert into words values (repeat('1', 9000), 7)").await;
     assert!(error.contains("statement timeout"), "{error}");
-    assert_eq!(bench.get("select count(*) from words").await, "0");
+    assert_eq!(witness.get("select count(*) from words").await, "0");
 }
 
 #[tokio::test]
 async fn a_hostile_search_path_changes_nothing() {
-    let mut bench = Bench::new(TASKS).await;
+    let mut witness = Witness::new(TASKS).await;
     let watching = "create schema evil;
         create function evil.boom(text, text) returns void language plpgsql as 'begin raise exception ''hijacked''; end';
         create function evil.boom_bool(text, text) returns boolean language plpgsql as 'begin raise exception ''hijacked''; end';
@@ -450,7 +359,7 @@ async fn a_hostile_search_path_changes_nothing() {
         create table public.s (id pg_catalog.text primary key, project_id pg_catalog.text);
         create table public.v (id pg_catalog.text primary key, project_id pg_catalog.text);
         select pgherald.watch('public.s'), pgherald.watch('public.s'), pgherald.watch('public.v'), pgherald.unwatch('public.v');";
-    bench.run(watching).await;
+    witness.run(watching).await;
     for (sql, expected) in [
         ("insert into public.tasks values (1, 7), (2, 8)", 2),
         ("update public.tasks set project_id = 9", 3),
@@ -461,15 +370,15 @@ async fn a_hostile_search_path_changes_nothing() {
         ("update public.s set id = 'd'::pg_catalog.text operator(pg_catalog.||) id", 2),
         ("select pgherald.notify('x', '1', 'UPDATE', '7')", 1),
     ] {
-        assert_eq!(bench.says(sql).await.len(), expected, "{sql}");
+        assert_eq!(witness.says(sql).await.len(), expected, "{sql}");
     }
-    bench.run("reset search_path").await;
-    assert_eq!(bench.dropped().await, 0);
+    witness.run("reset search_path").await;
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn partitions_are_told_through_the_parent_directly_and_when_a_row_moves() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create table p (id int, project_id int, day int, primary key (id, day)) partition by list (day);
          create table p1 partition of p for values in (1);
          create table p2 (day int not null, id int not null, extra text, project_id int) ;
@@ -492,33 +401,33 @@ async fn partitions_are_told_through_the_parent_directly_and_when_a_row_moves() 
         ("delete from p2 where id = 5", r#"p DELETE 8 ["5:2"]"#),
         ("truncate p1", "p DELETE * null"),
     ] {
-        let told = bench.says(sql).await;
+        let told = witness.says(sql).await;
         assert_eq!(told.join(" + "), expected, "{sql}");
     }
     let watched = "select concat(relation, ' ', id, ' ', enabled, ' ', relations, ' ', triggers) from pgherald.watched";
-    assert_eq!(bench.get(watched).await, "p {id,day} t 5 20");
-    let error = bench.fails("select pgherald.watch('p2')").await;
+    assert_eq!(witness.get(watched).await, "p {id,day} t 5 20");
+    let error = witness.fails("select pgherald.watch('p2')").await;
     assert!(error.contains("partition of public.p, which is watched"), "{error}");
     // a new partition is seen as missing, and watching again completes it
-    bench.run("create table p5 partition of p for values in (5)").await;
-    assert_eq!(bench.get(watched).await, "p {id,day} f 6 20");
-    assert_eq!(bench.get("pgherald.watch('p')").await, "changed");
-    assert_eq!(bench.get("pgherald.watch('p')").await, "unchanged");
-    assert_eq!(bench.says("insert into p5 values (9, 7, 5)").await, [r#"p INSERT 7 ["9:5"]"#]);
+    witness.run("create table p5 partition of p for values in (5)").await;
+    assert_eq!(witness.get(watched).await, "p {id,day} f 6 20");
+    assert_eq!(witness.get("pgherald.watch('p')").await, "changed");
+    assert_eq!(witness.get("pgherald.watch('p')").await, "unchanged");
+    assert_eq!(witness.says("insert into p5 values (9, 7, 5)").await, [r#"p INSERT 7 ["9:5"]"#]);
     // a partition that was watched by itself is taken over
-    bench
+    witness
         .run(
             "create table p6 (id int, project_id int, day int, primary key (id, day)); select pgherald.watch('p6');
                alter table p attach partition p6 for values in (6)",
         )
         .await;
-    assert_eq!(bench.says("insert into p6 values (9, 7, 6)").await, [r#"p6 INSERT 7 ["9:6"]"#]);
-    bench.run("select pgherald.watch('p')").await;
-    assert_eq!(bench.says("delete from p6").await, [r#"p DELETE 7 ["9:6"]"#]);
-    assert_eq!(bench.get("select count(*) from pgherald.watched").await, "1");
-    bench.run("select pgherald.unwatch('p')").await;
-    assert_eq!(bench.get(LEFT).await, "0");
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.says("insert into p6 values (9, 7, 6)").await, [r#"p6 INSERT 7 ["9:6"]"#]);
+    witness.run("select pgherald.watch('p')").await;
+    assert_eq!(witness.says("delete from p6").await, [r#"p DELETE 7 ["9:6"]"#]);
+    assert_eq!(witness.get("select count(*) from pgherald.watched").await, "1");
+    witness.run("select pgherald.unwatch('p')").await;
+    assert_eq!(witness.get(LEFT).await, "0");
+    assert_eq!(witness.dropped().await, 0);
 }
 
 /// Triggers of ours, and generated functions.
@@ -529,7 +438,7 @@ const LEFT: &str = "select (select count(*) from pg_trigger where tgname like 'p
 async fn any_name_can_be_watched() {
     let long = "x".repeat(62);
     let (odd, key, project) = (r#""Odd ""%s' $1 \ ☃ table""#, r#""the %I ""id"" $body$""#, r#""pro:ject %s k j""#);
-    let mut bench = Bench::new(&format!(
+    let mut witness = Witness::new(&format!(
         "create schema \"Other.Schema\";
          create table \"Other.Schema\".{odd} ({key} text primary key, {project} int);
          create table {long}a (id int primary key, project_id int);
@@ -540,7 +449,7 @@ async fn any_name_can_be_watched() {
                 pgherald.watch('\"Other.Schema\".\"order\"')"
     ))
     .await;
-    bench
+    witness
         .client
         .query_one(
             "select pgherald.watch($1::text::regclass, $2, array[$3::text]::name[])",
@@ -548,7 +457,7 @@ async fn any_name_can_be_watched() {
         )
         .await
         .unwrap();
-    let told = bench
+    let told = witness
         .says(&format!(
             "insert into \"Other.Schema\".{odd} values ('a', 7); update \"Other.Schema\".{odd} set {project} = 8"
         ))
@@ -561,78 +470,78 @@ async fn any_name_can_be_watched() {
         ("order".into(), ""),
         ("order".into(), "\"Other.Schema\"."),
     ] {
-        let told = bench.says(&format!("insert into {prefix}\"{name}\" values (1, 7)")).await;
+        let told = witness.says(&format!("insert into {prefix}\"{name}\" values (1, 7)")).await;
         assert_eq!(told, [format!("{name} INSERT 7 [\"1\"]")]);
     }
-    assert_eq!(bench.get("select count(*) from pgherald.watched where enabled").await, "5");
-    assert_eq!(bench.dropped().await, 0);
+    assert_eq!(witness.get("select count(*) from pgherald.watched where enabled").await, "5");
+    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn watching_again_changes_nothing_and_waits_for_nobody() {
-    let mut bench = Bench::new(TASKS).await;
-    let before = bench.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await;
+    let mut witness = Witness::new(TASKS).await;
+    let before = witness.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await;
     // a writer in its transaction holds ROW EXCLUSIVE
-    let writer = connect(&bench.url).await;
+    let writer = connect(&witness.url).await;
     writer.batch_execute("begin; insert into tasks values (1, 7)").await.unwrap();
-    bench.run("set lock_timeout = '500ms'").await;
-    assert_eq!(bench.get("pgherald.watch('tasks')").await, "unchanged");
-    assert_eq!(bench.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await, before);
+    witness.run("set lock_timeout = '500ms'").await;
+    assert_eq!(witness.get("pgherald.watch('tasks')").await, "unchanged");
+    assert_eq!(witness.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await, before);
     // other options replace the functions, and wait for no writer either
-    assert_eq!(bench.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
+    assert_eq!(witness.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
     writer.batch_execute("commit").await.unwrap();
-    bench.payloads().await;
-    assert_eq!(bench.says("insert into tasks values (2, 7)").await, [r#"todo INSERT * ["2"]"#]);
+    witness.payloads().await;
+    assert_eq!(witness.says("insert into tasks values (2, 7)").await, [r#"todo INSERT * ["2"]"#]);
     assert_eq!(
-        bench.get("select concat(project, id, resource, max_ids, enabled, triggers) from pgherald.watched").await,
+        witness.get("select concat(project, id, resource, max_ids, enabled, triggers) from pgherald.watched").await,
         "*{id}todo1000t4"
     );
     // a trigger that was disabled or dropped is put right
-    bench.run("alter table tasks disable trigger pgherald_update; drop trigger pgherald_delete on tasks").await;
-    assert_eq!(bench.get("select enabled from pgherald.watched").await, "false");
-    assert_eq!(bench.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
-    assert_eq!(bench.get("select enabled from pgherald.watched").await, "true");
+    witness.run("alter table tasks disable trigger pgherald_update; drop trigger pgherald_delete on tasks").await;
+    assert_eq!(witness.get("select enabled from pgherald.watched").await, "false");
+    assert_eq!(witness.get("pgherald.watch('tasks', '*', resource => 'todo')").await, "changed");
+    assert_eq!(witness.get("select enabled from pgherald.watched").await, "true");
 }
 
 #[tokio::test]
 async fn two_first_watches_at_once_are_one() {
-    let bench = Bench::new("create table tasks (id int primary key, project_id int)").await;
+    let witness = Witness::new("create table tasks (id int primary key, project_id int)").await;
     let tasks: Vec<_> = (0..8)
         .map(|_| {
-            let url = bench.url.clone();
+            let url = witness.url.clone();
             tokio::spawn(async move { connect(&url).await.batch_execute("select pgherald.watch('tasks')").await })
         })
         .collect();
     for task in tasks {
         task.await.unwrap().unwrap();
     }
-    assert_eq!(bench.get(LEFT).await, "8");
+    assert_eq!(witness.get(LEFT).await, "8");
 }
 
 #[tokio::test]
 async fn a_renamed_table_stays_watched_and_its_old_name_is_free() {
-    let mut bench = Bench::new(TASKS).await;
-    bench.run("alter table tasks rename to old; create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')").await;
-    assert_eq!(bench.says("insert into old values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
-    assert_eq!(bench.get("pgherald.watch('old')").await, "changed");
-    assert_eq!(bench.says("insert into old values (2, 7)").await, [r#"old INSERT 7 ["2"]"#]);
-    assert_eq!(bench.says("insert into tasks values (2, 7)").await, [r#"tasks INSERT 7 ["2"]"#]);
+    let mut witness = Witness::new(TASKS).await;
+    witness.run("alter table tasks rename to old; create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')").await;
+    assert_eq!(witness.says("insert into old values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
+    assert_eq!(witness.get("pgherald.watch('old')").await, "changed");
+    assert_eq!(witness.says("insert into old values (2, 7)").await, [r#"old INSERT 7 ["2"]"#]);
+    assert_eq!(witness.says("insert into tasks values (2, 7)").await, [r#"tasks INSERT 7 ["2"]"#]);
 }
 
 #[tokio::test]
 async fn unwatch_leaves_nothing() {
-    let mut bench = Bench::new(TASKS).await;
-    assert_eq!(bench.get(LEFT).await, "8");
-    assert_eq!(bench.get("pgherald.unwatch('tasks')").await, "true");
-    assert_eq!(bench.get("pgherald.unwatch('tasks')").await, "false");
-    assert_eq!(bench.get(LEFT).await, "0");
-    assert!(bench.says("insert into tasks values (1, 7)").await.is_empty());
-    assert_eq!(bench.get("select count(*) from pgherald.watched").await, "0");
+    let mut witness = Witness::new(TASKS).await;
+    assert_eq!(witness.get(LEFT).await, "8");
+    assert_eq!(witness.get("pgherald.unwatch('tasks')").await, "true");
+    assert_eq!(witness.get("pgherald.unwatch('tasks')").await, "false");
+    assert_eq!(witness.get(LEFT).await, "0");
+    assert!(witness.says("insert into tasks values (1, 7)").await.is_empty());
+    assert_eq!(witness.get("select count(*) from pgherald.watched").await, "0");
 }
 
 #[tokio::test]
 async fn what_cannot_be_watched_is_refused_with_the_reason_and_the_way_out() {
-    let bench = Bench::new(
+    let witness = Witness::new(
         "create table t (id int primary key, project int, other int);
          create table nokey (id int, project_id int);
          create view v as select 1 as id, 2 as project_id; create materialized view m as select 1 as id, 2 as project_id;
@@ -667,29 +576,29 @@ async fn what_cannot_be_watched_is_refused_with_the_reason_and_the_way_out() {
         ("'parent', id => array['id']", "leaf below it is a foreign table | one by one"),
         ("'mother'", "grandchild below it is a foreign table"),
     ] {
-        let error = bench.fails(&format!("select pgherald.watch({arguments})")).await;
+        let error = witness.fails(&format!("select pgherald.watch({arguments})")).await;
         assert!(error.starts_with("cannot watch"), "{error}");
         for part in expected.split(" | ") {
             assert!(error.contains(part), "{arguments}: {error}");
         }
     }
-    assert_eq!(bench.get(LEFT).await, "0");
-    bench.run("select pgherald.watch('nokey', id => array['id'])").await;
+    assert_eq!(witness.get(LEFT).await, "0");
+    witness.run("select pgherald.watch('nokey', id => array['id'])").await;
 }
 
 #[tokio::test]
 async fn a_virtual_column_is_no_project_since_18() {
-    let bench = Bench::new("").await;
-    bench.run("create table g (id int primary key, a int, project_id int generated always as (a + 1) virtual)").await;
-    let error = bench.fails("select pgherald.watch('g')").await;
+    let witness = Witness::new("").await;
+    witness.run("create table g (id int primary key, a int, project_id int generated always as (a + 1) virtual)").await;
+    let error = witness.fails("select pgherald.watch('g')").await;
     assert!(error.contains("virtual generated"), "{error}");
 }
 
 #[tokio::test]
 async fn owning_the_table_is_the_right_to_watch_it() {
-    let mut bench = Bench::new("").await;
+    let mut witness = Witness::new("").await;
     let (owner, other) = (unique("owner"), unique("other"));
-    bench
+    witness
         .run(&format!(
             "create role {owner}; create role {other}; grant create, usage on schema public to {owner};
              grant usage on schema public to {other};
@@ -697,39 +606,39 @@ async fn owning_the_table_is_the_right_to_watch_it() {
              grant all on tasks to {other}; set role {other}"
         ))
         .await;
-    let error = bench.fails("select pgherald.watch('tasks')").await;
+    let error = witness.fails("select pgherald.watch('tasks')").await;
     assert!(error.contains("only its owner may") && error.contains(&format!("Call it as {owner}")), "{error}");
-    bench.run(&format!("set role {owner}; select pgherald.watch('tasks')")).await;
-    assert_eq!(bench.says("insert into tasks values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
+    witness.run(&format!("set role {owner}; select pgherald.watch('tasks')")).await;
+    assert_eq!(witness.says("insert into tasks values (1, 7)").await, [r#"tasks INSERT 7 ["1"]"#]);
     // the functions are the installer's, so nobody else can put code under the writers
-    assert_eq!(bench.get("select count(*) from pg_proc where pronamespace = 'pgherald'::regnamespace and proowner = current_user::regrole").await, "0");
-    bench.run(&format!("set role {other}")).await;
+    assert_eq!(witness.get("select count(*) from pg_proc where pronamespace = 'pgherald'::regnamespace and proowner = current_user::regrole").await, "0");
+    witness.run(&format!("set role {other}")).await;
     for sql in [
         "select pgherald.unwatch('tasks')",
         "comment on trigger pgherald_insert on tasks is '{}'",
         "create function pgherald.x() returns int language sql as 'select 1'",
     ] {
-        bench.fails(sql).await;
+        witness.fails(sql).await;
     }
     // the functions of a table are of no use on another one
-    let function: String = bench
+    let function: String = witness
         .get("select proname from pg_proc where prorettype = 'trigger'::regtype and proname like '%tasks%insert'")
         .await;
-    let error = bench
+    let error = witness
         .fails(&format!("create temporary table mine (id int); create trigger pgherald_insert after insert on mine execute function pgherald.{function}()"))
         .await;
     assert!(error.contains("permission denied"), "{error}");
     // generate() does nothing but what the owner has asked for
-    bench.run("select pgherald.generate('tasks')").await;
-    assert_eq!(bench.get(LEFT).await, "8");
-    bench.run(&format!("set role {owner}; select pgherald.watch('tasks', '*'), pgherald.unwatch('tasks')")).await;
-    assert_eq!(bench.get(LEFT).await, "0");
-    bench.run(&format!("reset role; drop owned by {owner}, {other}; drop role {owner}, {other}")).await;
+    witness.run("select pgherald.generate('tasks')").await;
+    assert_eq!(witness.get(LEFT).await, "8");
+    witness.run(&format!("set role {owner}; select pgherald.watch('tasks', '*'), pgherald.unwatch('tasks')")).await;
+    assert_eq!(witness.get(LEFT).await, "0");
+    witness.run(&format!("reset role; drop owned by {owner}, {other}; drop role {owner}, {other}")).await;
 }
 
 #[tokio::test]
 async fn application_code_can_notify_too() {
-    let mut bench = Bench::new("").await;
+    let mut witness = Witness::new("").await;
     for (arguments, expected) in [
         ("'task', '1', 'update', '7'", r#"task UPDATE 7 ["1"]"#),
         ("'task', '1', project_id => '7'", r#"task UPDATE 7 ["1"]"#),
@@ -740,16 +649,16 @@ async fn application_code_can_notify_too() {
         ("'task', '1', 'UPDATE', repeat('x', 201)", "task UPDATE * null"),
         (r#"'t"k', 'a"b\', 'UPDATE', '"'"#, r#"t"k UPDATE " ["a\"b\\"]"#),
     ] {
-        assert_eq!(bench.says(&format!("select pgherald.notify({arguments})")).await, [expected]);
+        assert_eq!(witness.says(&format!("select pgherald.notify({arguments})")).await, [expected]);
     }
     for arguments in ["'task', '1', 'UPSERT'", "'task', '1', null", "null, '1'", "'', '1'", "repeat('x', 201), '1'"] {
-        assert!(bench.fails(&format!("select pgherald.notify({arguments})")).await.starts_with("cannot notify"));
+        assert!(witness.fails(&format!("select pgherald.notify({arguments})")).await.starts_with("cannot notify"));
     }
 }
 
 #[tokio::test]
 async fn the_application_may_change_its_tables() {
-    let mut bench = Bench::new(TASKS).await;
+    let mut witness = Witness::new(TASKS).await;
     for sql in [
         "alter table tasks alter column title type varchar(10)",
         "alter table tasks alter column id type bigint",
@@ -757,16 +666,16 @@ async fn the_application_may_change_its_tables() {
         "alter table tasks drop column title",
         "alter table tasks add column note text",
     ] {
-        bench.run(sql).await;
+        witness.run(sql).await;
     }
-    assert_eq!(bench.says("insert into tasks values (5000000000, 7)").await, [r#"tasks INSERT 7 ["5000000000"]"#]);
-    assert_eq!(bench.dropped().await, 0);
-    bench.run("drop table tasks").await;
+    assert_eq!(witness.says("insert into tasks values (5000000000, 7)").await, [r#"tasks INSERT 7 ["5000000000"]"#]);
+    assert_eq!(witness.dropped().await, 0);
+    witness.run("drop table tasks").await;
 }
 
 #[tokio::test]
 async fn a_whole_schema_is_watched_and_every_table_left_out_has_its_reason() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create schema app;
          create table app.tasks (id int primary key, project_id int);
          create table app.\"Odd Names\" (\"Id\" int primary key, project_id text);
@@ -781,7 +690,7 @@ async fn a_whole_schema_is_watched_and_every_table_left_out_has_its_reason() {
     let report = "select string_agg(relation::text || ' ' || outcome || coalesce(': ' || reason, ''), E'\n' order by relation::text)
         from pgherald.watch_all('app', skip => array['audit'])";
     let lines = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    let first = lines(bench.get(&format!("({report})")).await);
+    let first = lines(witness.get(&format!("({report})")).await);
     assert_eq!(first.len(), 7, "{first:#?}");
     for (line, expected) in first.iter().zip([
         "app.\"Odd Names\" watched",
@@ -794,15 +703,15 @@ async fn a_whole_schema_is_watched_and_every_table_left_out_has_its_reason() {
     ]) {
         assert!(line.starts_with(expected), "{line}, expected {expected}");
     }
-    let again = lines(bench.get(&format!("({report})")).await).join(" ");
+    let again = lines(witness.get(&format!("({report})")).await).join(" ");
     assert_eq!((again.matches("unchanged").count(), again.matches(" watched").count()), (3, 0), "{again}");
-    assert_eq!(bench.says("insert into app.parts values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
-    assert!(bench.fails("select pgherald.watch_all('nowhere')").await.contains("nowhere"));
+    assert_eq!(witness.says("insert into app.parts values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
+    assert!(witness.fails("select pgherald.watch_all('nowhere')").await.contains("nowhere"));
 }
 
 #[tokio::test]
 async fn a_refresh_follows_the_application_and_one_broken_table_stops_no_other() {
-    let mut bench = Bench::new(
+    let mut witness = Witness::new(
         "create table tasks (id int primary key, project_id int, code text not null);
          create table gone (id int primary key, project_id int);
          create table parts (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
@@ -811,19 +720,19 @@ async fn a_refresh_follows_the_application_and_one_broken_table_stops_no_other()
     .await;
     let report = "select string_agg(relation::text || ' ' || outcome || coalesce(': ' || reason, ''), '; ' order by relation::text)
         from pgherald.refresh()";
-    assert_eq!(bench.get(&format!("({report})")).await, "gone unchanged; parts unchanged; tasks unchanged");
-    bench
+    assert_eq!(witness.get(&format!("({report})")).await, "gone unchanged; parts unchanged; tasks unchanged");
+    witness
         .run(
             "alter table gone drop column project_id;
              alter table tasks drop constraint tasks_pkey, add primary key (code), alter column project_id type text;
              create table parts_7 partition of parts for values in (7)",
         )
         .await;
-    let after = bench.get(&format!("({report})")).await;
+    let after = witness.get(&format!("({report})")).await;
     assert!(after.starts_with("gone failed: cannot watch public.gone: it has no column project_id"), "{after}");
     assert!(after.ends_with("parts changed; tasks changed"), "{after}");
     // The key, the type and the partition are followed, and the label has stayed.
-    assert_eq!(bench.says("insert into tasks values (1, 'p-7', 'c1')").await, [r#"job INSERT p-7 ["c1"]"#]);
-    assert_eq!(bench.says("insert into parts_7 values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
-    assert!(bench.fails("select pgherald.watch_again('pg_class')").await.contains("is not watched"));
+    assert_eq!(witness.says("insert into tasks values (1, 'p-7', 'c1')").await, [r#"job INSERT p-7 ["c1"]"#]);
+    assert_eq!(witness.says("insert into parts_7 values (1, 7)").await, [r#"parts INSERT 7 ["1:7"]"#]);
+    assert!(witness.fails("select pgherald.watch_again('pg_class')").await.contains("is not watched"));
 }
