@@ -1,5 +1,5 @@
 -- What cannot be watched safely is refused here, not discovered by a writer.
-create or replace function pgherald.check_watchable(rel regclass) returns void
+create or replace function pgherald.check_watchable(rel regclass, mode text default 'statement') returns void
 language plpgsql stable set search_path = '' as $$
 declare
     t record;
@@ -36,10 +36,10 @@ begin
         select h.inhrelid from pg_catalog.pg_inherits h join below b on h.inhparent = b.inhrelid
     )
     select c.oid into other from below b join pg_catalog.pg_class c on c.oid = b.inhrelid where c.relkind = 'f' limit 1;
-    if found then
+    if found and (mode <> 'row' or current_setting('server_version_num')::integer < 160000) then
         raise exception 'cannot watch %: % below it is a foreign table, and PostgreSQL would then refuse the writes to both', rel, other
             using errcode = 'wrong_object_type',
-                  hint = 'Watch the other partitions or children one by one, and call pgherald.notify() for the foreign one.';
+                  hint = 'From PostgreSQL 16 on pass mode => ''row''. Else watch the other partitions or children one by one, and call pgherald.notify() for the foreign one.';
     end if;
 
     select a.relid into other from pg_catalog.pg_partition_ancestors(rel) a
@@ -49,7 +49,7 @@ begin
             using errcode = 'object_not_in_prerequisite_state', hint = format('Call pgherald.watch(%L) to include new partitions.', other);
     end if;
 end $$;
-revoke all on function pgherald.check_watchable(regclass) from public;
-grant execute on function pgherald.check_watchable(regclass) to public;
-comment on function pgherald.check_watchable(regclass) is
+revoke all on function pgherald.check_watchable(regclass, text) from public;
+grant execute on function pgherald.check_watchable(regclass, text) to public;
+comment on function pgherald.check_watchable(regclass, text) is
     'Raises the reason why the caller cannot watch this table, and the alternative; nothing where it can.';

@@ -1,7 +1,9 @@
 -- plain: the text is short and needs no JSON escaping. The cast to the type of today is on purpose: where ALTER TABLE
 -- changes the type it fails, the loss is counted, and no broken JSON gets out. int8 for all integers: they may grow.
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
-create or replace function pgherald.column_text(rel regclass, col name, out expression text, out integral boolean, out plain boolean, out steady boolean)
+create or replace function pgherald.column_text(
+    rel regclass, col name, alias text default 'r',
+    out expression text, out project text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name)
 language plpgsql stable set search_path = '' as $$
 declare
     base record;
@@ -28,17 +30,21 @@ begin
         select t.oid, t.typname, t.typtype, t.typbasetype, n.nspname into base
           from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace where t.oid = base.typbasetype;
     end loop;
-    integral := base.nspname = 'pg_catalog' and base.typname in ('int2', 'int4', 'int8');
-    plain := integral or base.nspname = 'pg_catalog' and base.typname in ('uuid', 'oid', 'bool');
+    type_name := base.typname;
+    builtin := base.nspname = 'pg_catalog' and base.typtype = 'b';
+    integral := builtin and base.typname in ('int2', 'int4', 'int8');
+    plain := integral or builtin and base.typname in ('uuid', 'oid', 'bool');
     steady := plain or base.typtype = 'e'
-        or base.nspname = 'pg_catalog' and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
+        or builtin and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
     expression := case
-        when integral then format('r.%I::pg_catalog.int8', col)
-        when plain then format('r.%I::pg_catalog.%I::pg_catalog.text', col, base.typname)
-        else format('r.%I::pg_catalog.text', col)
+        when integral then format('%s.%I::pg_catalog.int8', alias, col)
+        when plain then format('%s.%I::pg_catalog.%I::pg_catalog.text', alias, col, base.typname)
+        else format('%s.%I::pg_catalog.text', alias, col)
     end;
+    project := case when integral then expression else format(
+        $q$case when pg_catalog.octet_length(%1$s) operator(pg_catalog.<=) 200 then %1$s else '*' end collate pg_catalog."C"$q$, expression) end;
 end $$;
-revoke all on function pgherald.column_text(regclass, name) from public;
-grant execute on function pgherald.column_text(regclass, name) to public;
-comment on function pgherald.column_text(regclass, name) is
-    'How a generated trigger reads column r.col: as int8 where it is integral, as text otherwise. Raises where there is no such column, and says which there are.';
+revoke all on function pgherald.column_text(regclass, name, text) from public;
+grant execute on function pgherald.column_text(regclass, name, text) to public;
+comment on function pgherald.column_text(regclass, name, text) is
+    'How a generated trigger reads column alias.col: as int8 where it is integral, as text otherwise; and as a project, where more than 200 bytes are "*". Raises where there is no such column, and says which there are.';

@@ -6,6 +6,7 @@ language plpgsql volatile set search_path = '' as $$
 declare
     message text;
     advice text;
+    lost record;
 begin
     for relation in select w.relation from pgherald.watched w order by w.relation::text loop
         begin
@@ -18,8 +19,19 @@ begin
         end;
         return next;
     end loop;
+    -- of dropped tables: what they left on others, and their functions
+    for lost in
+        select t.tgname, t.tgrelid::regclass as on_table
+          from pgherald.generated() g join pg_catalog.pg_trigger t on t.tgfoid = g.function
+         where g.role = 'moved' and t.tgparentid = 0 and pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = t.tgrelid), 'usage')
+           and not exists (select from pgherald.generated() o join pg_catalog.pg_trigger r on r.tgfoid = o.function
+                            where o.base = g.base and o.role = 'truncate')
+    loop
+        execute format('drop trigger %I on %s', lost.tgname, lost.on_table);
+    end loop;
+    perform pgherald.drop_unused();
 end $$;
 revoke all on function pgherald.refresh() from public;
 grant execute on function pgherald.refresh() to public;
 comment on function pgherald.refresh() is
-    'Watches every watched table again, with the options that it has. A row for each: relation, outcome (changed, unchanged or failed) and, where it failed, the reason.';
+    'Watches every watched table again, with the options that it has. A row for each: relation, outcome (changed, unchanged or failed) and, where it failed, the reason. Follows new partitions, renamed or retyped columns and changed keys, and clears away what dropped tables have left.';

@@ -3,11 +3,10 @@ create or replace function pgherald.unwatch(rel regclass) returns boolean
 language plpgsql volatile set search_path = '' as $$
 declare
     t record;
-    functions oid[] := '{}';
+    own text := pgherald.base_name(rel);
 begin
-    if not exists (select from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
-                     join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-                    where g.tgrelid = rel and n.nspname = 'pgherald') then
+    if not exists (select from pg_catalog.pg_trigger d join pgherald.generated() g on g.function = d.tgfoid
+                    where d.tgrelid = rel and g.role <> 'moved') then
         return false;
     elsif not pg_has_role((select c.relowner from pg_catalog.pg_class c where c.oid = rel), 'usage') then
         raise exception 'cannot unwatch %: only its owner may', rel using errcode = 'insufficient_privilege',
@@ -15,18 +14,17 @@ begin
     end if;
     execute format('lock table %s in access exclusive mode', rel);
     for t in
-        select g.tgname, g.tgrelid::regclass as part, g.tgfoid
-          from pg_catalog.pg_trigger g join pg_catalog.pg_proc p on p.oid = g.tgfoid
-          join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-         where g.tgrelid in (select pgherald.relations(rel)) and n.nspname = 'pgherald'
+        select d.tgname, d.tgrelid::regclass as part
+          from pg_catalog.pg_trigger d join pgherald.generated() g on g.function = d.tgfoid
+         where not d.tgisinternal and d.tgparentid = 0
+           and (g.role <> 'moved' and d.tgrelid in (select pgherald.relations(rel)) or g.role = 'moved' and g.base = own)
     loop
         execute format('drop trigger %I on %s', t.tgname, t.part);
-        functions := functions || t.tgfoid;
     end loop;
-    perform pgherald.drop_unused(functions);
+    perform pgherald.drop_unused();
     return true;
 end $$;
 revoke all on function pgherald.unwatch(regclass) from public;
 grant execute on function pgherald.unwatch(regclass) to public;
 comment on function pgherald.unwatch(regclass) is
-    'Takes the triggers off this table and its partitions, and drops their functions. True where it was watched.';
+    'Takes the triggers off this table, its partitions and children, and off the tables along its path, and drops their functions. True where it was watched.';

@@ -46,7 +46,8 @@ begin
     -- Without the two it is a schema that roles.sql has made, or not pgherald's at all: it goes if it is empty.
     if to_regclass('pgherald.migrations') is not null and to_regclass('pgherald.functions') is not null then
         -- Generated functions, also those whose table was dropped.
-        senders := array(select p.oid from pg_proc p where p.pronamespace = home and p.prorettype = 'trigger'::regtype);
+        senders := array(select p.oid from pg_proc p where p.pronamespace = home
+            and (p.prorettype = 'trigger'::regtype or p.proname ~ '_[0-9a-f]{8}(_\d+)?_lookup_\d+$'));
 
         select 'lock table ' || string_agg(distinct 'only ' || t.tgrelid::regclass, ', ') || ' in access exclusive mode nowait'
           into tables

@@ -81,6 +81,7 @@ const APPLICATION: &str = r#"
     create table day23 partition of days for values in (2, 3) partition by list (day);
     create table day2 partition of day23 for values in (2);
     create table mother (id int primary key, project_id int); create table child () inherits (mother);
+    create table leaves (id int primary key, plain_id int references plain);
     create function own() returns trigger language plpgsql as 'begin return null; end';
     create trigger pgherald_of_the_application after insert on plain for each statement execute function own();
     comment on trigger pgherald_of_the_application on plain is 'not pgherald''s';
@@ -98,6 +99,8 @@ async fn uninstall_leaves_the_catalog_as_it_was_and_twice_is_fine() {
         .batch_execute(
             r#"select pgherald.watch(t) from unnest(array['plain', 'bonds', '"Other.Schema"."Odd ""%s'' $1 ☃"']::regclass[]) t;
                select pgherald.watch('days', '*', max_ids => 5), pgherald.watch('mother', resource => 'mum');
+               select pgherald.watch('leaves', 'plain_id->project_id'), pgherald.watch('bonds', mode => 'row', always => true),
+                      pgherald.watch('days', '*', max_ids => 5, mode => 'row', columns => array['project_id'], include => array['day']);
                create table gone (id int primary key, project_id int); select pgherald.watch('gone'); drop table gone;
                create table day4 partition of days for values in (4); select pgherald.watch('days', '*');
                alter table days detach partition day4;
@@ -108,12 +111,12 @@ async fn uninstall_leaves_the_catalog_as_it_was_and_twice_is_fine() {
     assert!(catalog(&client).await.len() > before.len() + 100);
     let said = runs("uninstall.sql", &url, &[]).await;
     for line in [
-        "plain: dropped pgherald_delete, pgherald_insert, pgherald_truncate, pgherald_update",
+        "plain: dropped pgherald_delete, pgherald_insert, pgherald_moved_",
         "public.day2: dropped pgherald_delete",
         "public.day4: dropped pgherald_delete",
         "\"Other.Schema\".\"Odd \"\"%s' $1 ☃\": dropped pgherald_delete",
         "dropped view pgherald.watched",
-        "24 of them generated for tables",
+        "26 of them generated for tables",
         "dropped schema pgherald",
     ] {
         assert!(said.contains(line), "{line} is not in {said}");

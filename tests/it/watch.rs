@@ -542,7 +542,7 @@ async fn unwatch_leaves_nothing() {
 #[tokio::test]
 async fn what_cannot_be_watched_is_refused_with_the_reason_and_the_way_out() {
     let witness = Witness::new(
-        "create table t (id int primary key, project int, other int);
+        "create table t (id int primary key, project int, other int, shape json, document xml, place point);
          create table nokey (id int, project_id int);
          create view v as select 1 as id, 2 as project_id; create materialized view m as select 1 as id, 2 as project_id;
          create sequence s; create temporary table tmp (id int primary key, project_id int);
@@ -565,8 +565,18 @@ async fn what_cannot_be_watched_is_refused_with_the_reason_and_the_way_out() {
         ("'pg_catalog.pg_class'", "belongs to the system"),
         ("'information_schema.sql_features'", "belongs to the system"),
         ("'pgherald.migrations'", "belongs to the system"),
-        ("'t'", "no column project_id | id, project, other | project => 'column'"),
-        ("'t', 'nope->x'", "no column \"nope->x\""),
+        ("'t'", "no column project_id | id, project, other, shape | project => 'column'"),
+        ("'t', 'nope->x'", "no column nope"),
+        ("'t', 'project->x'", "no foreign key on public.t(project)"),
+        ("'t', 'project', columns => array['nope']", "no column nope"),
+        ("'t', 'project', include => array['nope']", "no column nope"),
+        ("'t', 'project', columns => '{}'", "columns is empty"),
+        ("'t', 'project', include => '{}'", "include is empty"),
+        ("'t', 'project', columns => array['shape']", "column shape has a type without equality | jsonb for json"),
+        ("'t', 'project', columns => array['document']", "column document has a type without equality"),
+        ("'t', 'project', columns => array['place']", "column place has a type without equality"),
+        ("'t', 'project', mode => 'each'", "mode is 'each' | statement or row"),
+        ("'t', 'project', always => true", "always needs mode => 'row'"),
         ("'t', null", "which project?"),
         ("'t', 'project', array['nope']", "no column nope | id, project, other"),
         ("'t', 'project', '{}'", "id is empty"),
@@ -615,7 +625,7 @@ async fn owning_the_table_is_the_right_to_watch_it() {
     witness.run(&format!("set role {other}")).await;
     for sql in [
         "select pgherald.unwatch('tasks')",
-        "comment on trigger pgherald_insert on tasks is '{}'",
+        "comment on trigger pgherald_truncate on tasks is '{}'",
         "create function pgherald.x() returns int language sql as 'select 1'",
     ] {
         witness.fails(sql).await;

@@ -1,0 +1,14 @@
+-- Of two foreign keys on one column the older is followed.
+create or replace function pgherald.foreign_key(rel regclass, col name, out target regclass, out key name)
+language sql stable set search_path = '' as $$
+    select c.confrelid::regclass, k.attname
+      from pg_catalog.pg_constraint c
+      join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+      join pg_catalog.pg_attribute k on k.attrelid = c.confrelid and k.attnum = c.confkey[1]
+     where c.conrelid = rel and c.contype = 'f' and cardinality(c.conkey) = 1 and a.attname = col
+     order by c.oid limit 1
+$$;
+revoke all on function pgherald.foreign_key(regclass, name) from public;
+grant execute on function pgherald.foreign_key(regclass, name) to public;
+comment on function pgherald.foreign_key(regclass, name) is
+    'The table and column that this column references by itself; nulls where it is not a foreign key alone.';

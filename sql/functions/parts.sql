@@ -1,0 +1,101 @@
+-- What the bodies of all triggers of a table are made of: expressions over one changed row (alias), and the payloads as
+-- expressions over ids (a list), k (a project) and pgherald_tail. format() and not "||": one function to set up in place of ten.
+-- A row of no project, or whose project is longer than 200 bytes or "*", is told to every project, without its id.
+-- A composite key is its columns joined by ":", nothing escaped: keys that read the same are told as one, and cover both rows.
+create or replace function pgherald.parts(
+    rel regclass, options jsonb, base text, operation text, alias text,
+    out id text, out separator text, out list text,
+    out project text, out k_type text, out is_known text, out via text, out lookup text,
+    out included text, out compared text,
+    out named text, out whole text, out everywhere text, out steady boolean)
+language plpgsql stable set search_path = '' as $$
+declare
+    head text := replace(format('{"%s":%s,"action":"%s","project_id":',
+        case when options ? 'resource' then 'resource' else 'table' end,
+        to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
+        case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
+    key name[] := coalesce(pgherald.names(options -> 'id'), pgherald.primary_key(rel));
+    depends_on name[];      -- the columns that ids, projects and the application's filter are made of
+    plain boolean;
+    slot text := '"%s"';    -- the place of the project in a payload
+    slot_value text;        -- and what fills it, from k
+    first record;           -- the step that begins at the row,
+    last record;            -- the one that ends at the project,
+    own record;             -- and their columns
+    final record;
+begin
+    everywhere := format('pg_catalog.format(%L, pgherald_tail)', head || '"*","ids":null%s');
+    steady := true;
+    if operation = 'TRUNCATE' then
+        return;
+    elsif key is null then
+        raise exception 'cannot watch %: it has no primary key', rel
+            using errcode = 'invalid_table_definition', hint = 'Pass id => array[''column'', ...] that names a row.';
+    end if;
+
+    select string_agg(c.expression || '::pg_catalog.text', $q$ operator(pg_catalog.||) ':' operator(pg_catalog.||) $q$ order by k.position),
+           bool_and(c.plain), bool_and(c.steady)
+      into id, plain, steady
+      from unnest(key) with ordinality k(name, position) cross join lateral pgherald.column_text(rel, k.name, alias) c;
+    id := case when plain then id else format('pg_catalog.to_json(%s)::pg_catalog.text', id) end || ' collate pg_catalog."C"';
+    separator := case when plain then '","' else ',' end;
+    list := case when plain then '["%s"]' else '[%s]' end;
+    depends_on := key;
+
+    if options ->> 'project' = '*' then
+        project := $q$'*'::pg_catalog.text$q$;
+        k_type := 'pg_catalog.text';
+        slot_value := $q$'*'$q$;
+        is_known := 'true';
+    else
+        select * into first from pgherald.path(rel, options ->> 'project') p order by p.step limit 1;
+        select * into last from pgherald.path(rel, options ->> 'project') p order by p.step desc limit 1;
+        own := pgherald.column_text(rel, first.col, alias);
+        final := pgherald.column_text(last.relation, last.col, 'r');
+        depends_on := depends_on || first.col;
+        steady := steady and own.steady;
+        if final.integral and last.step = 1 then
+            k_type := 'pg_catalog.int8';
+            slot_value := $q$coalesce(k::pg_catalog.text, '*')$q$;
+            is_known := 'k is not null';
+        else
+            k_type := 'pg_catalog.text';
+            is_known := $q$k operator(pg_catalog.<>) '*'$q$;
+            if final.plain then
+                slot_value := $q$coalesce(k, '*')$q$;
+            else
+                slot := '%s';
+                slot_value := $q$pg_catalog.to_json(coalesce(k, '*'))$q$;
+            end if;
+        end if;
+        if last.step = 1 then
+            project := own.project;
+        else
+            lookup := format('pgherald.%I', base || '_lookup_2');
+            via := (select format('%s.%I::pg_catalog.%I%s', alias, first.col, p.key_type, case when p.key_collation is not null then ' collate pg_catalog."C"' else '' end)
+                      from pgherald.path(rel, options ->> 'project') p where p.step = 2);
+        end if;
+    end if;
+
+    if options ? 'columns' then
+        compared := (select string_agg(format('%s.%I', alias, c.name), ', ')
+                       from (select distinct u.name from unnest(depends_on || pgherald.names(options -> 'columns')) u(name) order by u.name) c);
+    end if;
+    if options ? 'include' then
+        -- What is not small does not travel, and is not made into JSON to find that out.
+        select format('case when %s operator(pg_catalog.<=) 4000 then pg_catalog.json_build_object(%s)::pg_catalog.text else ''null'' end',
+                      string_agg(format('coalesce(pg_catalog.pg_column_size(%s.%I), 0)', alias, i.name), ' operator(pg_catalog.+) ' order by i.position),
+                      string_agg(format('%L, %s.%I', i.name, alias, i.name), ', ' order by i.position)),
+               bool_and(c.steady) and parts.steady
+          into included, steady
+          from unnest(pgherald.names(options -> 'include')) with ordinality i(name, position)
+         cross join lateral pgherald.column_text(rel, i.name, alias) c;
+    end if;
+
+    named := format('pg_catalog.format(%L, %s, ids, pgherald_tail)', head || slot || ',"ids":' || list || '%s', slot_value);
+    whole := format('pg_catalog.format(%L, %s, pgherald_tail)', head || slot || ',"ids":null%s', slot_value);
+end $$;
+revoke all on function pgherald.parts(regclass, jsonb, text, text, text) from public;
+grant execute on function pgherald.parts(regclass, jsonb, text, text, text) to public;
+comment on function pgherald.parts(regclass, jsonb, text, text, text) is
+    'The expressions that the triggers of a table are made of, for one operation: id, project (or via, the column that a lookup begins at), the included columns, and the payloads.';

@@ -1,0 +1,168 @@
+-- Four queries over the transition tables, in which j is the id of a row, k its project, x its included columns:
+--   single   the usual case, one row; looks at two at most, to see that there is one.
+--   one      several rows, the first two of one project: all of it, if they all are; cheaper than the next.
+--   grouped  the ids of each project. UPDATE: both transition tables hold the rows in one order, so equal lists of ids
+--            mean that no key changed and no row moved. Null where there are more than max_ids rows.
+--   bulk     those: every project once, the whole resource; more than max_ids projects: "*".
+-- With columns, an UPDATE is about the rows of either transition table that are not in the other.
+-- Included columns travel where all fits into one notification; where a row moved or a key changed, they don't.
+create or replace function pgherald.statement_source(
+    rel regclass, options jsonb, base text, operation text,
+    out body text, out steady boolean, out queries text[])
+language plpgsql stable set search_path = '' as $$
+declare
+    p record := pgherald.parts(rel, options, base, operation, 'r');
+    max_ids integer := (options ->> 'max_ids')::integer;
+    moves boolean := operation = 'UPDATE';
+    by_columns boolean := moves and p.compared is not null;
+    with_rows boolean := p.included is not null;
+    try_one boolean := not by_columns and not with_rows;
+    this text;              -- one of the transition tables
+    other text;             -- and the other
+    ones text[];
+    many text[];
+    bounded text[];
+    limited text[];
+    shown text;             -- the end of a payload with rows
+    fits text;              -- and whether there is room for it
+    single text;
+    one text;
+    grouped text;
+    bulk text;
+begin
+    steady := p.steady;
+    if operation = 'TRUNCATE' then
+        body := pgherald.body('', '', format('    payload := %s;', p.everywhere));
+        return;
+    end if;
+    foreach this in array case operation when 'INSERT' then array['pgherald_new'] when 'DELETE' then array['pgherald_old']
+                                         else array['pgherald_new', 'pgherald_old'] end loop
+        other := case this when 'pgherald_new' then 'pgherald_old' else 'pgherald_new' end;
+        ones := ones || format('(select %s as j, %s as k%s%s from %s r)', p.id, coalesce(p.project, p.via),
+            case when with_rows then format(', %s as x', p.included) end,
+            case when by_columns then format(', row(%s) as v', p.compared) end, this);
+        many := many || concat(
+            format('select %s as j, %s as k, %s as w', p.id, coalesce(p.project, 'l.project'), case this when 'pgherald_new' then 'true' else 'false' end),
+            case when with_rows and not by_columns
+                 then format(', case when not exists (select from %s offset 100 limit 1) then %s end as x', this, p.included) end,
+            ' from ', case when by_columns then format('(select %1$s from %2$s r except all select %1$s from %3$s r) r', p.compared, this, other)
+                           else this || ' r' end,
+            case when p.lookup is not null then format(
+                $q$ left join (select u.key, u.project from (select array(select distinct %1$s from %2$s r) as keys offset 0) d,
+                unnest(d.keys, %3$s(d.keys)) u(key, project)) l on l.key operator(pg_catalog.=) %1$s$q$, p.via, this, p.lookup) end);
+        limited := limited || format('(%s limit %s)', many[cardinality(many)], max_ids + 1);
+        bounded := bounded || concat(many[cardinality(many)],
+            case when not by_columns then format(' where not exists (select from %s offset %s limit 1)', this, max_ids) end);
+    end loop;
+
+    single := concat('select a.j',
+        case when p.lookup is null then ', a.k' else ', l.projects[1]' end,
+        case when with_rows then ', a.x' end,
+        case when moves then ', b.j' || case when p.lookup is null then ', b.k' else ', l.projects[2]' end end,
+        case when moves and with_rows then ', b.x' end,
+        case when by_columns then ', a.v operator(pg_catalog.*<>) b.v' end,
+        ' from ', ones[1], ' a', case when moves then ', ' || ones[2] || ' b' end,
+        case when p.lookup is not null then format(' cross join lateral (select %s(array[a.k%s]) as projects offset 0) l',
+            p.lookup, case when moves then ', b.k' end) end,
+        ' limit 2');
+
+    one := format($q$select pg_catalog.count(*), case when pg_catalog.count(j) operator(pg_catalog.=) pg_catalog.count(*) and pg_catalog.count(k) operator(pg_catalog.=) pg_catalog.count(*)
+                  and pg_catalog.min(k) operator(pg_catalog.=) pg_catalog.max(k)%s then pg_catalog.string_agg(j, %L)%s end, pg_catalog.min(k)
+          from (%s) s$q$,
+        case when moves then format($q$ and pg_catalog.string_agg(j, %1$L) filter (where w) operator(pg_catalog.=) pg_catalog.string_agg(j, %1$L) filter (where not w)$q$, p.separator) end,
+        p.separator, case when moves then ' filter (where w)' end, array_to_string(limited, ' union all '));
+
+    if by_columns then
+        grouped := format($q$select k, pg_catalog.count(j) operator(pg_catalog.=) pg_catalog.count(*) and pg_catalog.count(*) operator(pg_catalog.<=) %s as j_known,
+                  pg_catalog.string_agg(distinct j, %L) as ids from (%s) s group by k$q$, max_ids * 2, p.separator, array_to_string(bounded, ' union all '));
+    elsif moves then
+        grouped := format($q$select k, j_known, ids operator(pg_catalog.=) old_ids as same%5$s,
+                  case when old_ids is null or ids operator(pg_catalog.=) old_ids then ids when ids is null then old_ids
+                  else (select pg_catalog.string_agg(distinct e.value::pg_catalog.text collate pg_catalog."C", %1$L)
+                          from pg_catalog.%3$s(pg_catalog.format(%4$L, ids, old_ids)::pg_catalog.json) e) end as ids
+              from (select k, pg_catalog.count(j) operator(pg_catalog.=) pg_catalog.count(*) as j_known%6$s,
+                           pg_catalog.string_agg(j, %1$L) filter (where w) as ids, pg_catalog.string_agg(j, %1$L) filter (where not w) as old_ids
+                      from (%2$s) s group by k) b$q$,
+            p.separator, array_to_string(bounded, ' union all '),
+            case when p.separator = ',' then 'json_array_elements' else 'json_array_elements_text' end,
+            replace(p.list, '%s', '%s' || p.separator || '%s'),
+            case when with_rows then ', x, old_x' end,
+            case when with_rows then $q$, pg_catalog.string_agg(x, ',') filter (where w) as x, pg_catalog.string_agg(x, ',') filter (where not w) as old_x$q$ end);
+    else
+        grouped := format($q$select k, pg_catalog.count(j) operator(pg_catalog.=) pg_catalog.count(*) as j_known, true as same%s,
+                  pg_catalog.string_agg(j, %L) as ids from (%s) s group by k$q$,
+            case when with_rows then $q$, pg_catalog.string_agg(x, ',') as x$q$ end, p.separator, bounded[1]);
+    end if;
+
+    shown := format($q$pg_catalog.concat(',"rows":[', x, ']'%s, '}')$q$,
+        case when moves then $q$, case when x operator(pg_catalog.<>) old_x then pg_catalog.concat(',"old_rows":[', old_x, ']') end$q$ end);
+    fits := format('x is not null and pg_catalog.octet_length(payload) operator(pg_catalog.+) pg_catalog.octet_length(%s) operator(pg_catalog.<=) 8000', shown);
+    grouped := format($q$(select case when j_known and %s then %s
+                  else %s end as payload%s
+              from (%s) a) q$q$, p.is_known, p.named, p.whole,
+        case when with_rows and not by_columns then format(', case when j_known and same and %s then x end as x%s', p.is_known, case when moves then ', old_x' end) end,
+        grouped);
+    if with_rows and not by_columns then
+        grouped := format('(select case when %s then pg_catalog.concat(pg_catalog.left(payload, -1), %s) else payload end as payload from %s) q', fits, shown, grouped);
+    end if;
+    grouped := format($q$select case %swhen pg_catalog.max(pg_catalog.octet_length(payload)) operator(pg_catalog.>) 7999
+                then pgherald.split(pg_catalog.array_agg(payload)) else pg_catalog.array_agg(payload) end
+      from %s$q$,
+        case when by_columns then format('when pg_catalog.count(*) operator(pg_catalog.>) %s then array[%s] ', max_ids, p.everywhere) end, grouped);
+    bulk := format('select case when pg_catalog.count(*) operator(pg_catalog.<=) %s then pg_catalog.array_agg(%s) else array[%s] end
+      from (select distinct k from (%s) s) q', max_ids, p.whole, p.everywhere, array_to_string(many, ' union all '));
+    queries := array[single, one, grouped, bulk];
+
+    body := pgherald.body(
+        concat(format(E'    seen pg_catalog.int8 := 0;\n    ids pg_catalog.text;\n    k %s;\n', p.k_type),
+            case when with_rows then E'    x pg_catalog.text;\n' end,
+            case when moves or try_one then format(E'    old_k %s;\n', p.k_type) end,
+            case when moves then E'    old_ids pg_catalog.text;\n' end,
+            case when moves and with_rows then E'    old_x pg_catalog.text;\n' end,
+            case when by_columns then E'    changed pg_catalog.bool;\n' end,
+            case when try_one then E'    one_project pg_catalog.bool;\n' end),
+        format($body$    for %s in
+        %s
+    loop
+        seen := seen operator(pg_catalog.+) 1;
+%s    end loop;
+    if seen operator(pg_catalog.=) 0%s then
+        return null;
+    end if;
+$body$,
+            concat('ids, k', case when with_rows then ', x' end, case when moves then ', old_ids, old_k' end,
+                   case when moves and with_rows then ', old_x' end, case when by_columns then ', changed' end),
+            single,
+            case when try_one and moves then E'        one_project := k operator(pg_catalog.=) old_k;\n'
+                 when try_one then E'        one_project := k operator(pg_catalog.=) old_k;\n        old_k := k;\n' end,
+            case when by_columns then ' or seen operator(pg_catalog.=) 1 and not changed' end),
+        format($body$    if seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
+        payload := %s;
+%s    else
+%s        if payload is null and seen operator(pg_catalog.<=) %s then
+            %s
+              into payloads;
+        end if;
+        if payload is null and payloads is null then
+            %s
+        end if;
+    end if;$body$,
+            p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end,
+            p.named,
+            case when with_rows then format(E'        if %s then\n            payload := pg_catalog.concat(pg_catalog.left(payload, -1), %s);\n        end if;\n', fits, shown) end,
+            case when try_one then format($body$        if seen operator(pg_catalog.=) 2 and one_project then
+            %s
+              into seen, ids, k;
+            if ids is not null and seen operator(pg_catalog.<=) %s and %s then
+                payload := %s;
+            end if;
+        end if;
+$body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named) end,
+            max_ids * case when moves then 2 else 1 end,
+            grouped,
+            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end));
+end $$;
+revoke all on function pgherald.statement_source(regclass, jsonb, text, text) from public;
+grant execute on function pgherald.statement_source(regclass, jsonb, text, text) to public;
+comment on function pgherald.statement_source(regclass, jsonb, text, text) is
+    'The body of a statement-level trigger function, and its queries, which watch() tries before any writer does.';

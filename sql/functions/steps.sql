@@ -1,0 +1,88 @@
+-- Watching is made of these statements, and of nothing else: watch() executes them, plan() prints them, and where there are
+-- some for a watched table, a refresh is due.
+--   function   run with the installer's rights, by generate()
+--   trigger    run with the caller's
+--   comment    holds the options, and is what generate() reads; without a reason where only the numbers of columns are new
+create or replace function pgherald.steps(rel regclass, options jsonb)
+returns table (kind text, statement text, reason text)
+language plpgsql stable set search_path = '' set quote_all_identifiers = off as $$
+#variable_conflict use_column
+declare
+    own text := pgherald.base_name(rel);
+    owner regrole := (select c.relowner from pg_catalog.pg_class c where c.oid = rel);
+    enabled "char" := case when (options ->> 'always')::boolean then 'A' else 'O' end;
+    steady_settings text := ' set timezone = ''UTC'' set datestyle = ''ISO, YMD'' set intervalstyle = ''postgres'' set bytea_output = ''hex'''
+        ' set extra_float_digits = 1 set lc_monetary = ''C'' set quote_all_identifiers = off set search_path = ''''';
+    known jsonb := pgherald.column_numbers(rel, options);
+    w record;
+    old record;
+begin
+    for w in select * from pgherald.function_sources(rel, options, own) loop
+        select p.oid, p.prosrc, p.proconfig, pg_get_function_identity_arguments(p.oid) as arguments into old
+          from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+         where n.nspname = 'pgherald' and p.proname = w.name;
+        if old.prosrc = w.body and (old.proconfig is null) = w.steady and old.arguments = w.arguments
+            and has_function_privilege(owner, old.oid, 'execute')
+        then
+            continue;
+        end if;
+        kind := 'function';
+        reason := case when old.oid is null then 'a function is missing' else 'the functions were written for other columns or another version' end;
+        statement := concat(
+            case when old.arguments <> w.arguments then format(E'drop function pgherald.%I(%s);\n', w.name, old.arguments) end,
+            format(E'create or replace function pgherald.%I(%s) returns %s\nlanguage plpgsql%s%s as %s;\n', w.name, w.arguments,
+                case when w.arguments = '' then 'trigger' else 'text[]' end,
+                case when w.arguments = '' then '' else ' stable security definer' end,
+                case when w.steady then '' else E'\n' || steady_settings end,
+                case when strpos(w.body, '$pgherald$') = 0 then '$pgherald$' || w.body || '$pgherald$' else quote_literal(w.body) end),
+            format(E'comment on function pgherald.%I(%s) is %L;\n', w.name, w.arguments, w.purpose),
+            -- CREATE TRIGGER asks for EXECUTE; a trigger that fires does not. Not to public: who puts this function on a table of
+            -- his own, could then have it rewritten from there. A lookup is called by the writer.
+            format(E'revoke all on function pgherald.%1$I(%2$s) from public;\ngrant execute on function pgherald.%1$I(%2$s) to %3$s;\n',
+                w.name, w.arguments, case when w.arguments = '' then owner::text else 'public' end));
+        return next;
+    end loop;
+
+    kind := 'trigger';
+    for w in select * from pgherald.trigger_definitions(rel, options, own) loop
+        select t.tgfoid, t.tgenabled, t.tgtype, p.proname into old
+          from pg_catalog.pg_trigger t join pg_catalog.pg_proc p on p.oid = t.tgfoid where t.tgrelid = w.relation and t.tgname = w.name;
+        if old.proname is null or old.proname <> w.function or (old.tgtype & 1 = 1) <> w.by_row then
+            reason := format('%s has no trigger %s of it', w.relation, w.name);
+            statement := concat(
+                case when old.proname is not null then format(E'drop trigger %I on %s;\n', w.name, w.relation) end,
+                w.definition, E';\n',
+                case when enabled = 'A' then format(E'alter table %s%s enable always trigger %I;\n', case when w.by_row then '' else 'only ' end, w.relation, w.name) end);
+            return next;
+        elsif exists (select from pg_catalog.pg_trigger t
+                       where t.tgname = w.name and t.tgenabled <> enabled
+                         and (t.tgrelid = w.relation or w.by_row and t.tgrelid in (select f.relid from pg_partition_tree(w.relation) f)))
+        then
+            reason := format('trigger %s of %s is disabled', w.name, w.relation);
+            statement := format(E'alter table %s%s enable %strigger %I;\n', case when w.by_row then '' else 'only ' end, w.relation,
+                case when enabled = 'A' then 'always ' else '' end, w.name);
+            return next;
+        end if;
+    end loop;
+    for w in select t.tgname, t.tgrelid::regclass as relation
+               from pg_catalog.pg_trigger t join pgherald.generated() g on g.function = t.tgfoid
+              where (g.base = own or g.role <> 'moved' and t.tgrelid in (select pgherald.relations(rel)))
+                and not t.tgisinternal and t.tgparentid = 0
+                and not exists (select from pgherald.trigger_definitions(rel, options, own) d where d.relation = t.tgrelid and d.name = t.tgname)
+    loop
+        reason := format('%s has a trigger %s that is none of it', w.relation, w.tgname);
+        statement := format(E'drop trigger %I on %s;\n', w.tgname, w.relation);
+        return next;
+    end loop;
+
+    if options || known is distinct from pgherald.settings(rel) then
+        kind := 'comment';
+        reason := case when options is distinct from pgherald.settings(rel) - 'known' then 'the options are others' end;
+        statement := format(E'comment on trigger pgherald_truncate on %s is %L;\n', rel, options || known);
+        return next;
+    end if;
+end $$;
+revoke all on function pgherald.steps(regclass, jsonb) from public;
+grant execute on function pgherald.steps(regclass, jsonb) to public;
+comment on function pgherald.steps(regclass, jsonb) is
+    'What is to be executed so that this table is watched with these options: kind (function, trigger or comment), the statement and why it is needed. Nothing where all is as it should be.';
