@@ -6,7 +6,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, Recycli
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Connection, Socket};
+use tokio_postgres::{Client, Connection, Row, Socket, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config;
@@ -107,6 +107,49 @@ impl Database {
                 Err(DatabaseError::new("no answer within database.query_timeout"))
             }
         }
+    }
+
+    /// Does `work` in a transaction that only reads and sees no name but the server's own, within
+    /// `database.query_timeout`; a second later the server gives up too.
+    pub async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, DatabaseError> {
+        let mut client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
+        let milliseconds = (self.query_timeout.as_millis() + 1000).min(i32::MAX as u128);
+        let settings = format!("set local search_path = ''; set local statement_timeout = {milliseconds}");
+        let reading = async {
+            let transaction = client.build_transaction().read_only(true).start().await?;
+            transaction.batch_execute(&settings).await?;
+            let result = work(&transaction).await?;
+            transaction.rollback().await?;
+            Ok(result)
+        };
+        match timeout(self.query_timeout, reading).await {
+            Ok(result) => result.map_err(|error: tokio_postgres::Error| DatabaseError::query(&error)),
+            Err(_) => {
+                drop(Object::take(client));
+                let why =
+                    "no answer within database.query_timeout: pg_stat_activity and pg_locks tell what it waits for";
+                Err(DatabaseError::new(why))
+            }
+        }
+    }
+
+    /// The rows of one query, read so.
+    pub async fn ask(&self, sql: &str) -> Result<Vec<Row>, DatabaseError> {
+        self.ask_with(sql, &[]).await
+    }
+
+    /// The same, with parameters.
+    pub async fn ask_with(&self, sql: &str, with: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, DatabaseError> {
+        self.read(async |transaction| transaction.query_typed(sql, with).await).await
+    }
+
+    /// The one row of a query that always has one.
+    pub async fn ask_one(&self, sql: &str) -> Result<Row, DatabaseError> {
+        let row = self.ask(sql).await?.into_iter().next();
+        row.ok_or_else(|| DatabaseError::new("the server sent no row"))
     }
 
     fn no_connection(&self, error: &PoolError) -> DatabaseError {

@@ -38,6 +38,7 @@ pub mod settings;
 pub mod config;
 
 pub mod mailbox;
+pub mod report;
 
 // 2: rules
 pub mod outbox;
@@ -62,6 +63,10 @@ pub mod access;
 pub mod heartbeat;
 
 pub mod link;
+
+pub mod checks;
+
+pub mod doctor;
 
 pub mod dialogue;
 pub mod listener;

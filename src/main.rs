@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let environment = config::process_environment();
     match pgherald::cli::run(cli, &environment) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => ExitCode::from(code),
         Err(Failure { code, message }) => {
             eprintln!("pgherald: {message}");
             ExitCode::from(code)

@@ -12,6 +12,7 @@ use crate::settings::Problems;
 
 mod check;
 mod demo;
+mod doctor;
 mod migrate;
 mod serve;
 mod status;
@@ -27,7 +28,8 @@ pub const EXIT_CONFIGURATION: u8 = 64;
 #[command(name = "pgherald", version, propagate_version = true, max_term_width = 100)]
 #[command(
     after_help = "Settings: defaults < pgherald.toml < PGHERALD__SECTION__KEY; DATABASE_URL and PG* are understood.\n\
-    Exit codes: 0 done or drained, 1 could not start, finish or drain, 64 bad configuration, 2 bad arguments.\n\
+    Exit codes: 0 done or drained, 1 could not start, finish or drain, 64 bad configuration, 2 bad arguments;\n\
+    of doctor: 1 warnings, 2 errors.\n\
     Start here: pgherald migrate; pgherald watch public.tasks --project project_id; pgherald serve"
 )]
 pub struct Cli {
@@ -69,6 +71,12 @@ enum Command {
     ///
     /// Reads only. A table that is not ENABLED has lost a trigger or got a new partition: watch it again.
     Status,
+    /// Look for everything that could keep browsers from hearing, and say what to do
+    ///
+    /// A line for each check: connections, poolers, rights, the schema, tables and triggers, the notification queue.
+    /// Reads only, as the role that is configured: run it where the daemon runs.
+    #[command(after_help = "Exit codes: 0 all is well, 1 there are warnings, 2 there are errors, 64 bad configuration")]
+    Doctor(doctor::Doctor),
     /// Print the frames of a project, one a line
     ///
     /// Connects to a daemon as a browser does, and comes back after a lost connection. Frames go to standard
@@ -128,10 +136,11 @@ impl From<DatabaseError> for Failure {
     }
 }
 
-/// Does what the command line says. `environment` is the process's.
-pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
+/// Does what the command line says; the exit code of what was done. `environment` is the process's.
+pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<u8, Failure> {
     let load = || Config::load(cli.config.as_deref().map_or(File::Usual, File::Named), environment);
-    match cli.command {
+    let done = match cli.command {
+        Command::Doctor(arguments) => return block_on(async { Ok(doctor::run(load()?, arguments).await) }),
         Command::Serve => block_on(serve::run(load()?)),
         Command::Migrate(arguments) => block_on(migrate::run(load()?, arguments)),
         Command::Watch(arguments) => block_on(watch::watch(load()?, arguments)),
@@ -145,10 +154,11 @@ pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<(), Failu
             clap_complete::generate(shell, &mut Cli::command(), "pgherald", &mut std::io::stdout());
             Ok(())
         }
-    }
+    };
+    done.map(|()| 0)
 }
 
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)?;
     let result = runtime.block_on(work);
     // What still sits in a blocking call (a name look-up) is not waited for.

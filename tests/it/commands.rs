@@ -212,7 +212,9 @@ async fn tail_prints_one_frame_a_line_and_says_why_it_ends() {
 async fn help_and_completions_are_there_for_every_command() {
     let settings = Settings::new("");
     let help = succeeds(&settings, &["--help"]).await;
-    for command in ["serve", "migrate", "watch", "unwatch", "status", "tail", "token", "check", "demo", "completions"] {
+    for command in
+        ["serve", "migrate", "watch", "unwatch", "status", "doctor", "tail", "token", "check", "demo", "completions"]
+    {
         assert!(help.contains(&format!("\n  {command}")), "{command}: {help}");
         let help = succeeds(&settings, &[command, "--help"]).await;
         assert!(help.split("Usage:").next().unwrap().len() > 80, "{command} has no more to say: {help}");

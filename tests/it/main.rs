@@ -11,6 +11,7 @@ mod auth;
 mod commands;
 mod delivery;
 mod demo;
+mod doctor;
 mod drain;
 mod hostile;
 mod idle;

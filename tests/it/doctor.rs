@@ -1,0 +1,636 @@
+//! Whatever keeps browsers from hearing is found, and nothing else is complained of.
+
+use pgherald::scratch::Scratch;
+use serde_json::Value;
+
+use crate::pooler::Pooler;
+use crate::proxy::Proxy;
+use crate::world::{Database, LIMIT, SECRET, Settings, connect, options, unique, until};
+
+const CHECKS: [&str; 21] = [
+    "connection",
+    "version",
+    "clock",
+    "listener",
+    "primary",
+    "pooler",
+    "rights",
+    "schema",
+    "membership",
+    "queue",
+    "commits",
+    "two_phase",
+    "unwatched",
+    "columns",
+    "keys",
+    "indexes",
+    "triggers",
+    "strays",
+    "foreign",
+    "leftovers",
+    "losses",
+];
+
+/// What `pgherald doctor --json` said, and with which exit code.
+struct Report {
+    code: i32,
+    json: Value,
+}
+
+async fn run(settings: &Settings, arguments: &[&str]) -> (i32, String) {
+    let output = settings.command(arguments).output();
+    let output = tokio::time::timeout(LIMIT, output).await.expect("the doctor ends").unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!said.contains(SECRET) && !said.contains("pass-word"), "a secret is told: {said}");
+    (output.status.code().unwrap(), said)
+}
+
+async fn examine(settings: &Settings) -> Report {
+    let (code, said) = run(settings, &["doctor", "--json"]).await;
+    let json: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let names: Vec<&str> =
+        json["checks"].as_array().unwrap().iter().map(|check| check["name"].as_str().unwrap()).collect();
+    assert_eq!(names, CHECKS);
+    let worst = ["ok", "warning", "error"][usize::try_from(code).unwrap()];
+    assert_eq!(json["status"], worst);
+    Report { code, json }
+}
+
+/// The same, of a database as its superuser.
+async fn of(database: &Database) -> Report {
+    examine(&Settings::new(&database.url)).await
+}
+
+impl Report {
+    fn check(&self, name: &str) -> &Value {
+        self.json["checks"].as_array().unwrap().iter().find(|check| check["name"] == name).unwrap()
+    }
+
+    /// Asserts the status of a check and that message and advice have all of `words`.
+    #[track_caller]
+    fn says(&self, name: &str, status: &str, words: &[&str]) {
+        let check = self.check(name);
+        assert_eq!(check["status"], status, "{check}");
+        let text = format!("{} | {}", check["message"].as_str().unwrap(), check["advice"].as_str().unwrap_or_default());
+        for word in words {
+            assert!(text.contains(word), "{name} does not say {word:?}: {text}");
+        }
+    }
+
+    /// Asserts that nothing but these is a warning or an error.
+    #[track_caller]
+    fn complains_of(&self, names: &[&str]) {
+        let all = self.json["checks"].as_array().unwrap();
+        let bad = all.iter().filter(|check| check["status"] == "warning" || check["status"] == "error");
+        assert_eq!(bad.map(|check| check["name"].as_str().unwrap()).collect::<Vec<_>>(), names, "{:#}", self.json);
+    }
+}
+
+#[tokio::test]
+async fn a_sound_installation_is_a_screen_of_ok_and_exit_code_0() {
+    let database = Database::sample().await;
+    let report = of(&database).await;
+    assert_eq!((report.code, &report.json["status"]), (0, &"ok".into()), "{:#}", report.json);
+    for name in CHECKS {
+        report.says(name, "ok", &[]);
+    }
+    report.says("unwatched", "ok", &["4 watched"]);
+    let (code, screen) = run(&Settings::new(&database.url), &["doctor"]).await;
+    assert_eq!(code, 0);
+    for (line, name) in screen.lines().zip(CHECKS) {
+        assert!(line.starts_with(&format!("ok       {name:10}  ")), "{line:?}");
+    }
+    assert_eq!(screen.lines().count(), CHECKS.len(), "{screen}");
+}
+
+#[tokio::test]
+async fn a_warning_is_exit_code_1_and_its_advice_stands_below_it() {
+    let database = Database::sample().await;
+    database.run("create table todos (id int primary key, project_id int)").await;
+    let (code, screen) = run(&Settings::new(&database.url), &["doctor"]).await;
+    assert_eq!(code, 1);
+    let expected = "warning  unwatched   1 table with a project column is not watched: public.todos\n                     pgherald watch --all public";
+    assert!(screen.contains(expected), "{screen}");
+    // A name can't forge a line or send colours to the terminal.
+    database.run("create table \"a\nerror \u{1b}[31m\" (id int primary key, project_id int)").await;
+    let (_, screen) = run(&Settings::new(&database.url), &["doctor"]).await;
+    assert!(screen.contains(r"a\nerror \u{1b}[31m") && !screen.contains('\u{1b}'), "{screen}");
+}
+
+#[tokio::test]
+async fn bad_configuration_stays_64() {
+    let (code, said) = run(&Settings::new("").set("database.query_timeout", "5"), &["doctor"]).await;
+    assert_eq!(code, 64);
+    assert!(said.contains("database.query_timeout"), "{said}");
+}
+
+#[tokio::test]
+async fn without_a_server_all_else_is_skipped() {
+    let report = examine(&Settings::new("postgresql://app:pass-word@127.0.0.1:9/shop")).await;
+    assert_eq!(report.code, 2);
+    report.complains_of(&["connection"]);
+    report.says("connection", "error", &["127.0.0.1:9", "refused", "database.url"]);
+    for name in &CHECKS[1..] {
+        report.says(name, "skipped", &["no connection"]);
+    }
+}
+
+#[tokio::test]
+async fn without_the_schema_it_says_migrate() {
+    let database = Database::empty().await;
+    let report = of(&database).await;
+    assert_eq!(report.code, 2);
+    report.complains_of(&["schema", "membership"]);
+    report.says("schema", "error", &["not installed", "pgherald migrate"]);
+    report.says("membership", "error", &["project_members", "does not exist", "authorize.query"]);
+    report.says("rights", "skipped", &[]);
+    report.says("losses", "skipped", &[]);
+}
+
+#[tokio::test]
+async fn a_schema_of_another_release_is_an_error() {
+    let database = Database::sample().await;
+    database.run("update pgherald.functions set checksum = '' where name = 'watched.sql'").await;
+    let report = of(&database).await;
+    report.complains_of(&["schema"]);
+    report.says("schema", "error", &["function files: 1", "pgherald migrate"]);
+    database.run("update pgherald.migrations set version = 9999").await;
+    of(&database).await.says("schema", "error", &["9999", "newer pgherald"]);
+}
+
+/// A role that may log in, and its URL.
+async fn role(database: &Database) -> (String, String) {
+    let name = unique("pgherald_doctor");
+    database.run(&format!("create role {name} login")).await;
+    (name.clone(), database.url.replace("postgres@", &format!("{name}@")))
+}
+
+async fn drop_role(database: &Database, name: &str) {
+    database.run(&format!("drop owned by {name}; drop role {name}")).await;
+}
+
+#[tokio::test]
+async fn the_daemons_role_needs_no_more_than_membership() {
+    let database = Database::sample().await;
+    let (name, url) = role(&database).await;
+    let report = examine(&Settings::new(&url)).await;
+    report.complains_of(&["membership"]);
+    report.says("membership", "error", &["permission denied for table project_members", "grant"]);
+    database.run(&format!("grant select on project_members to {name}")).await;
+    // Nor what some providers close.
+    database.run("revoke execute on function pg_control_system() from public").await;
+    let report = examine(&Settings::new(&url)).await;
+    report.complains_of(&[]);
+    report.says("connection", "ok", &[&name]);
+    drop_role(&database, &name).await;
+}
+
+#[tokio::test]
+async fn missing_rights_are_told_as_the_grants_that_mend_them() {
+    let database = Database::sample().await;
+    let (name, url) = role(&database).await;
+    database
+        .run(&format!(
+            "revoke usage on schema pgherald from public; revoke select on pgherald.dropped from public;
+             revoke select on pgherald.migrations from public; grant select on project_members to {name}"
+        ))
+        .await;
+    let report = examine(&Settings::new(&url)).await;
+    report.complains_of(&["rights"]);
+    report.says("schema", "skipped", &[]);
+    report.says("columns", "skipped", &[]);
+    let advice = report.check("rights")["advice"].as_str().unwrap();
+    assert_eq!(advice.split("; ").count(), 3, "{advice}");
+    // The role of the listener is another one: it looks at the losses.
+    let listener = Settings::new(&database.url).set("database.listen_url", &url);
+    examine(&listener).await.says("rights", "error", &[&format!("grant select on pgherald.dropped to {name}")]);
+    database.run(advice).await;
+    examine(&Settings::new(&url)).await.complains_of(&[]);
+    examine(&listener).await.complains_of(&[]);
+    drop_role(&database, &name).await;
+}
+
+#[tokio::test]
+async fn tables_that_nobody_watches_are_named_and_others_are_not() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table plain (id int primary key); create view v as select * from tasks;
+             create schema app; create table app.teams (id int primary key, team_id int);
+             create temporary table temporary (project_id int);
+             create table days (id int, project_id int) partition by range (id);
+             create table day1 partition of days default",
+        )
+        .await;
+    let report = of(&database).await;
+    report.complains_of(&["unwatched"]);
+    report.says("unwatched", "warning", &["1 table ", "not watched: public.days", "pgherald watch --all public ("]);
+    database
+        .run(
+            "select pgherald.watch('days', id => array['id']); select pgherald.watch('app.teams', 'team_id');
+             create table app.\"It's\" (id int primary key, team_id int); create unique index on days (id)",
+        )
+        .await;
+    let report = of(&database).await;
+    report.complains_of(&["unwatched"]);
+    report.says("unwatched", "warning", &["app.\"It's\"", "pgherald watch --all app --project team_id"]);
+    database.run("drop table app.\"It's\"; select pgherald.unwatch(relation) from pgherald.watched; alter table tasks rename project_id to p; alter table sprints rename project_id to p; alter table project_members rename project_id to p; alter table days rename project_id to p").await;
+    of(&database).await.says("unwatched", "warning", &["no table is watched"]);
+}
+
+#[tokio::test]
+async fn columns_that_are_gone_are_errors() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table a (id int primary key, project_id int, code int unique);
+             select pgherald.watch('a', id => array['code'])",
+        )
+        .await;
+    of(&database).await.complains_of(&[]);
+    database.run("alter table a rename code to number").await;
+    let report = of(&database).await;
+    report.complains_of(&["columns", "keys"]);
+    report.says("columns", "error", &["public.a has no column code", "pgherald watch public.a "]);
+    database.run("insert into a values (1, 7, 1)").await;
+    of(&database).await.says("losses", "warning", &["installation: 1;", "server's log"]);
+    database.run("drop table a; select pgherald.drop_unused(array(select oid from pg_proc))").await;
+
+    database.run("alter table sprints drop column project_id").await;
+    of(&database).await.says("columns", "error", &["public.sprints has no column project_id"]);
+    database.run("alter table sprints drop constraint sprints_pkey cascade").await;
+    of(&database).await.says("columns", "error", &["public.sprints has no primary key"]);
+}
+
+#[tokio::test]
+async fn a_path_to_the_project_is_followed() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table notes (id int primary key, task_id int references tasks);
+             create table \"Lines\" (id int primary key, note int references notes, project_id int);
+             select pgherald.watch('notes', project => '*'), pgherald.watch('\"Lines\"')",
+        )
+        .await;
+    let path = |table: &str, path: &str| {
+        format!("comment on trigger pgherald_insert on {table} is '{{\"project\":\"{path}\",\"max_ids\":1000}}'")
+    };
+    let check = async |table: &str, to: &str, said: Option<&str>| {
+        database.run(&path(table, to)).await;
+        let report = of(&database).await;
+        match said {
+            None => report.says("columns", "ok", &[]),
+            Some(said) => report.says("columns", "error", &[said]),
+        }
+    };
+    check("notes", "task_id->project_id", None).await;
+    check("\"Lines\"", "note->task_id->project_id", None).await;
+    check("notes", "task_id -> project_id", None).await;
+    check("notes", "gone->project_id", Some("public.notes has no column gone")).await;
+    check("notes", "task_id->gone", Some("public.tasks has no column gone")).await;
+    check("notes", "id->project_id", Some("no foreign key leads on from column id of public.notes")).await;
+    check("notes", "*", None).await;
+    check("\"Lines\"", "note->task_id->gone", Some("public.tasks has no column gone")).await;
+}
+
+#[tokio::test]
+async fn keys_and_project_columns_want_an_index() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table a (id int primary key, project_id int, code int, part int);
+             select pgherald.watch('a', id => array['code', 'part'])",
+        )
+        .await;
+    let report = of(&database).await;
+    report.complains_of(&["keys"]);
+    report.says("keys", "warning", &["public.a (code, part)", "unique index"]);
+    database.run("create unique index on a (part) where part > 5").await;
+    of(&database).await.says("keys", "warning", &[]);
+    database.run("create unique index on a (part)").await;
+    of(&database).await.complains_of(&[]);
+
+    // A small table needs none.
+    database.run("insert into a select i, i % 10, i, i from generate_series(1, 50000) i; analyze a").await;
+    let report = of(&database).await;
+    report.complains_of(&["indexes"]);
+    report.says("indexes", "warning", &["create index concurrently on public.a (project_id)"]);
+    database.run("create index on a (code, project_id)").await;
+    of(&database).await.complains_of(&["indexes"]);
+    database.run("create index on a (project_id, code)").await;
+    of(&database).await.complains_of(&[]);
+
+    database
+        .run(
+            "create table days (id int, project_id int, primary key (id)) partition by range (id);
+             create table day1 partition of days default; select pgherald.watch('days');
+             insert into days select i, 7 from generate_series(1, 50000) i; analyze days",
+        )
+        .await;
+    of(&database).await.says("indexes", "warning", &["create index on public.days (project_id)"]);
+    database.run("create index on days (project_id)").await;
+    of(&database).await.complains_of(&[]);
+}
+
+#[tokio::test]
+async fn triggers_that_are_disabled_or_missing_are_errors_until_the_refresh() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table days (id int primary key, project_id int) partition by range (id);
+             create table day1 partition of days for values from (0) to (10); select pgherald.watch('days');
+             alter table sprints disable trigger pgherald_update;
+             create table day2 partition of days for values from (10) to (20)",
+        )
+        .await;
+    let report = of(&database).await;
+    report.complains_of(&["triggers"]);
+    let words = ["public.days (8 of 12)", "public.sprints (disabled)", "pgherald.refresh()"];
+    report.says("triggers", "error", &words);
+    database.run("select * from pgherald.refresh()").await;
+    of(&database).await.complains_of(&[]);
+}
+
+#[tokio::test]
+async fn what_was_left_behind_is_told() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table days (id int primary key, project_id int) partition by range (id);
+             create table day1 partition of days default; select pgherald.watch('days');
+             create table gone (id int primary key, project_id int); select pgherald.watch('gone')",
+        )
+        .await;
+    of(&database).await.complains_of(&[]);
+    database.run("alter table days detach partition day1; drop table gone").await;
+    let report = of(&database).await;
+    report.complains_of(&["unwatched", "strays", "leftovers"]);
+    report.says("strays", "warning", &["public.day1", "pgherald unwatch"]);
+    report.says("leftovers", "warning", &["4 trigger functions"]);
+    // The advice, as it stands there.
+    let advice = report.check("leftovers")["advice"].as_str().unwrap();
+    database.run(advice.split_once(": ").unwrap().1).await;
+    database.run("select pgherald.watch('day1')").await;
+    of(&database).await.complains_of(&[]);
+}
+
+#[tokio::test]
+async fn a_foreign_table_below_a_watched_one_is_an_error() {
+    let database = Database::sample().await;
+    database
+        .run(
+            "create table mother (id int primary key, project_id int); select pgherald.watch('mother');
+             create table daughter () inherits (mother);
+             create foreign data wrapper nothing; create server nowhere foreign data wrapper nothing",
+        )
+        .await;
+    of(&database).await.says("foreign", "ok", &[]);
+    database.run("create foreign table abroad () inherits (daughter) server nowhere").await;
+    let report = of(&database).await;
+    report.says("foreign", "error", &["public.abroad below public.mother", "unwatch"]);
+    // It came after the watching; now it would be refused.
+    let again = database.client.batch_execute("select pgherald.watch_again('mother')").await.unwrap_err();
+    assert!(again.as_db_error().unwrap().message().contains("foreign table"), "{again:?}");
+    database.run("select pgherald.unwatch('mother'); alter table mother rename project_id to p").await;
+    of(&database).await.complains_of(&[]);
+}
+
+#[tokio::test]
+async fn a_pooler_in_transaction_mode_is_found_where_it_matters() {
+    let database = Database::sample().await;
+    let pooler = Pooler::start(&database.url).await;
+    let pooled = pooler.url(&database.url);
+    let report = examine(&Settings::new(&pooled)).await;
+    report.complains_of(&["pooler"]);
+    report.says("pooler", "error", &["transaction mode", "database.listen_url"]);
+    // Nobody listens on a connection of the pooler's now.
+    let other = connect(&pooled).await;
+    let channels = other.query_typed("select from pg_listening_channels()", &[]).await.unwrap();
+    assert_eq!(channels.len(), 0);
+    let direct = || Settings::new(&pooled).set("database.listen_url", &database.url);
+    // Nor is a statement left there, when its plan fails.
+    let query = "select 1 from project_members where project_id = $1 and user_id = $2 and 1 / 0 = 1";
+    for _ in 0..2 {
+        examine(&direct().set("authorize.query", query)).await.says("membership", "error", &["division by zero"]);
+    }
+    let report = examine(&direct()).await;
+    report.complains_of(&[]);
+    report.says("pooler", "ok", &["database.url", "fine for queries"]);
+}
+
+#[tokio::test]
+async fn a_standby_is_an_error_of_the_listener() {
+    let mut server = Scratch::start(&options()).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    of(&database).await.says("primary", "ok", &[]);
+    server.stop().await.unwrap();
+    std::fs::write(server.data_dir().join("standby.signal"), "").unwrap();
+    server.start_again().await.unwrap();
+    let report = of(&database).await;
+    report.complains_of(&["primary"]);
+    report.says("primary", "error", &["standby", "LISTEN", "database.listen_url"]);
+    report.says("pooler", "skipped", &[]);
+    drop(database);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_listener_elsewhere_is_found() {
+    let (database, other) = (Database::sample().await, Database::empty().await);
+    let elsewhere = Settings::new(&database.url).set("database.listen_url", &other.url);
+    let report = examine(&elsewhere).await;
+    report.complains_of(&["listener"]);
+    report.says("listener", "error", &["another one", "the same database"]);
+    let nowhere = Settings::new(&database.url).set("database.listen_url", "postgresql://x:pass-word@127.0.0.1:9/x");
+    let report = examine(&nowhere).await;
+    report.complains_of(&["listener"]);
+    report.says("listener", "error", &["database.listen_url", "127.0.0.1:9", "refused"]);
+    report.says("pooler", "skipped", &[]);
+}
+
+#[tokio::test]
+async fn a_listener_that_is_ended_when_idle_is_found_since_14() {
+    let database = Database::sample().await;
+    let (name, url) = role(&database).await;
+    database
+        .run(&format!("grant select on project_members to {name}; alter role {name} set idle_session_timeout = '8s'"))
+        .await;
+    examine(&Settings::new(&url)).await.complains_of(&[]);
+    let report = examine(&Settings::new(&url).set("database.heartbeat_interval", "10s")).await;
+    report.complains_of(&["listener"]);
+    report.says("listener", "warning", &["idle_session_timeout is 8000 ms"]);
+    drop_role(&database, &name).await;
+}
+
+#[tokio::test]
+async fn the_membership_query_wants_an_index_where_its_table_is_large() {
+    let database = Database::sample().await;
+    database.run("alter table project_members drop constraint project_members_pkey; analyze project_members").await;
+    of(&database).await.says("membership", "ok", &[]);
+    database
+        .run("insert into project_members select 7, 'user ' || i from generate_series(1, 50000) i; analyze project_members")
+        .await;
+    let report = of(&database).await;
+    let index = "create index concurrently on public.project_members (project_id, user_id)";
+    report.says("membership", "warning", &["public.project_members", index]);
+    database.run(&index.replace("concurrently ", "")).await;
+    of(&database).await.says("membership", "ok", &[]);
+    // A cast hides the column from its index.
+    let cast = "select 1 from project_members m where m.project_id::text = $1 and m.user_id || '' = $2;";
+    let cast = Settings::new(&database.url).set("authorize.query", cast);
+    examine(&cast).await.says("membership", "warning", &["without a cast"]);
+    let claim = Settings::new(&database.url).set("authorize.claim", "projects");
+    examine(&claim).await.says("membership", "skipped", &["authorize.claim"]);
+    let wrong = Settings::new(&database.url).set("authorize.query", "select 1 from nowhere where a = $1 and b = $2");
+    examine(&wrong).await.says("membership", "error", &["nowhere", "does not exist"]);
+}
+
+#[tokio::test]
+async fn a_check_that_hangs_is_a_line_and_the_next_one_goes_on() {
+    let database = Database::sample().await;
+    let locker = connect(&database.url).await;
+    locker.batch_execute("begin; lock table project_members in access exclusive mode").await.unwrap();
+    let settings = || Settings::new(&database.url).set("database.query_timeout", "500ms");
+    let report = examine(&settings()).await;
+    report.complains_of(&["membership"]);
+    report.says("membership", "error", &["database.query_timeout"]);
+    report.says("losses", "ok", &[]);
+    drop(locker);
+
+    let proxy = Proxy::start(&database.url).await;
+    proxy.silence();
+    let silent = settings().set("database.url", &proxy.url(&database.url)).set("database.connect_timeout", "500ms");
+    examine(&silent).await.complains_of(&["connection"]);
+    let half =
+        settings().set("database.listen_url", &proxy.url(&database.url)).set("database.connect_timeout", "500ms");
+    let report = examine(&half).await;
+    report.says("listener", "error", &["database.listen_url"]);
+    report.says("commits", "ok", &[]);
+}
+
+#[tokio::test]
+async fn clocks_that_differ_are_a_warning() {
+    let database = Database::sample().await;
+    for (offset, said) in [("5 s", "5.0 s ahead of this"), ("-61 s", "61.0 s behind this")] {
+        // In this database only; nobody can set the machine's clock here.
+        database
+            .run(&format!(
+                "create or replace function pg_catalog.clock_timestamp() returns timestamptz language sql volatile
+                 as 'select statement_timestamp() + interval ''{offset}'''"
+            ))
+            .await;
+        let report = of(&database).await;
+        report.complains_of(&["clock"]);
+        report.says("clock", "warning", &[said, "NTP"]);
+    }
+}
+
+#[tokio::test]
+async fn other_versions_of_postgresql_are_told() {
+    for (number, status, said) in [("120022", "error", "too old"), ("190001", "warning", "newer than this pgherald")] {
+        let database = Database::sample().await;
+        // A server that says so: there are none of these to test with.
+        database
+            .run(&format!(
+                "create or replace function pg_catalog.current_setting(text) returns text language sql stable
+                 as 'select case $1 when ''server_version_num'' then ''{number}'' else current_setting($1, false) end'"
+            ))
+            .await;
+        let report = of(&database).await;
+        report.complains_of(&["version"]);
+        report.says("version", status, &[said]);
+    }
+}
+
+#[tokio::test]
+async fn prepared_transactions_are_a_warning() {
+    let server = Scratch::start(&options().setting("max_prepared_transactions", "5")).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    let report = of(&database).await;
+    report.complains_of(&[]);
+    report.says("two_phase", "ok", &["max_prepared_transactions = 5"]);
+    // This is why.
+    let refused = database.client.batch_execute("begin; update tasks set done = true; prepare transaction 'a'").await;
+    let refused = refused.unwrap_err().as_db_error().unwrap().message().to_owned();
+    assert!(refused.contains("cannot PREPARE") && refused.contains("NOTIFY"), "{refused}");
+    database.run("rollback; begin; create table x (id int); prepare transaction 'b'").await;
+    let report = of(&database).await;
+    report.complains_of(&["two_phase"]);
+    report.says("two_phase", "warning", &["1 prepared", "unwatch"]);
+    database.run("rollback prepared 'b'").await;
+    of(&database).await.complains_of(&[]);
+    drop(database);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_that_wait_for_the_lock_of_notify_are_a_warning() {
+    let server = Scratch::start(&options()).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    of(&database).await.complains_of(&[]);
+    // A commit that waits for a standby keeps the lock; there is no standby.
+    database.run("alter system set synchronous_standby_names = 'nobody'").await;
+    database.run("select pg_reload_conf()").await;
+    let holder = connect(&database.url).await;
+    holder.batch_execute("set application_name = 'the holder'").await.unwrap();
+    let hold = tokio::spawn(async move { holder.batch_execute("update tasks set done = true where id = 1").await });
+    let held = "select from pg_stat_activity where wait_event = 'SyncRep' and application_name = 'the holder'";
+    until("the lock to be held", async || !database.client.query(held, &[]).await.unwrap().is_empty()).await;
+    let mut waiters = Vec::new();
+    for _ in 0..3 {
+        let waiter = connect(&database.url).await;
+        waiter.batch_execute("set synchronous_commit = local").await.unwrap();
+        waiters
+            .push(tokio::spawn(async move { waiter.batch_execute("update tasks set done = true where id = 2").await }));
+    }
+    let count = "select from pg_stat_activity where wait_event_type = 'Lock'";
+    until("commits to wait", async || database.client.query(count, &[]).await.unwrap().len() == 3).await;
+    let report = of(&database).await;
+    report.complains_of(&["commits"]);
+    // Three rows of one name: the first waits for the lock of NOTIFY, the others for its row.
+    report.says("commits", "warning", &["1 waiting", "held by pid", "the holder", "SyncRep"]);
+    database.run("alter system reset synchronous_standby_names").await;
+    database.run("select pg_reload_conf()").await;
+    hold.await.unwrap().unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    of(&database).await.complains_of(&[]);
+    drop(database);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_queue_that_fills_is_told_with_who_may_hold_it_since_17() {
+    let server = Scratch::start(&options().setting("max_notify_queue_pages", "64")).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    let sleeper = connect(&database.url).await;
+    sleeper.batch_execute("set application_name = 'sleeper'; listen x").await.unwrap();
+    sleeper.batch_execute("begin; select 1").await.unwrap();
+    of(&database).await.complains_of(&[]);
+    let fill = "select pg_notify('x', i || repeat('x', 7900)) from generate_series(1, 12) i";
+    database.run(fill).await;
+    let report = of(&database).await;
+    report.complains_of(&["queue"]);
+    report.says("queue", "warning", &["% used", "sleeper", "idle in transaction", "pg_terminate_backend"]);
+    database.run(&fill.replace("12", "24")).await;
+    of(&database).await.says("queue", "error", &["sleeper"]);
+    let (name, url) = role(&database).await;
+    let report = examine(&Settings::new(&url)).await;
+    report.says("queue", "error", &["sessions that", &name, "pg_read_all_stats"]);
+    drop_role(&database, &name).await;
+    sleeper.batch_execute("commit").await.unwrap();
+    until("the queue to be empty", async || of(&database).await.check("queue")["status"] == "ok").await;
+    drop(database);
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn losses_are_counted() {
+    let database = Database::sample().await;
+    database.run("select pgherald.count_dropped(null, 'a test'), pgherald.count_dropped(null, 'a test')").await;
+    let report = of(&database).await;
+    assert_eq!(report.code, 1);
+    report.complains_of(&["losses"]);
+    report.says("losses", "warning", &["installation: 2;"]);
+}
