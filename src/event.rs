@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::resource::ResourceNames;
@@ -118,6 +118,26 @@ impl Ordinals {
     }
 }
 
+/// The included columns of a row: a JSON object, passed on as the database wrote it.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Row(Box<RawValue>);
+
+impl Row {
+    /// `None` where it is no object.
+    fn new(value: &RawValue) -> Option<Self> {
+        value.get().starts_with('{').then(|| Self(value.to_owned()))
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.get() == other.0.get()
+    }
+}
+
+impl Eq for Row {}
+
 /// One change event, parsed from a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidation {
@@ -129,6 +149,9 @@ pub struct Invalidation {
     pub action: Action,
     /// The rows; `None` = the whole resource.
     pub ids: Option<Vec<String>>,
+    /// The included columns of each of the `ids`, in their order, where they travelled: leaving them out is always
+    /// allowed. Empty, or as long as `ids`.
+    pub rows: Vec<Option<Row>>,
     /// As the payload gave it (RFC 3339 by convention); `None` = stamp it at receipt.
     pub timestamp: Option<String>,
     /// The writing transaction, where the payload names it.
@@ -167,6 +190,8 @@ struct Payload<'a> {
     #[serde(borrow)]
     ids: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
+    rows: Option<&'a RawValue>,
+    #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
     #[serde(borrow)]
     cursor: Option<&'a RawValue>,
@@ -203,6 +228,7 @@ impl Invalidation {
             (None, Some(id)) => vec![scalar(id).ok_or(Malformed::Id)?],
             (None, None) => Vec::new(),
         };
+        let mut rows = raw.rows.map(rows).unwrap_or_default();
         let scope = match project.as_deref() {
             Some("*") => Scope::EveryProject,
             Some(project) => Scope::Project(ProjectId::parse(project).map_err(Malformed::Project)?),
@@ -212,11 +238,15 @@ impl Invalidation {
                 Scope::EveryProject
             }
         };
+        if rows.len() != ids.len() {
+            rows.clear();
+        }
         Ok(Self {
             resource,
             scope,
             action: raw.action,
             ids: (!ids.is_empty()).then_some(ids),
+            rows,
             timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
             origin: raw.origin.and_then(scalar).filter(|text| !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX),
             transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
@@ -235,6 +265,12 @@ fn scalar(value: &RawValue) -> Option<String> {
         b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
         _ => None,
     }
+}
+
+/// What is no list of objects and nulls is as good as left out.
+fn rows(value: &RawValue) -> Vec<Option<Row>> {
+    let rows: Vec<Option<&RawValue>> = serde_json::from_str(value.get()).unwrap_or_default();
+    rows.into_iter().map(|row| row.and_then(Row::new)).collect()
 }
 
 /// serde's message quotes values; only the position is safe to log.

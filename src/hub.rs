@@ -167,6 +167,7 @@ impl Hub {
             scope: scope.clone(),
             action: *action,
             ids: None,
+            rows: Vec::new(),
             timestamp: timestamp.clone(),
             transaction: *transaction,
             origin: origin.clone(),

@@ -146,7 +146,7 @@ pub async fn run(client: &mut Client, mut progress: impl FnMut(&str)) -> Result<
 
 /// What [`run`] would apply; refuses what it would refuse. Reads two tables that every role may read.
 pub async fn pending(client: &impl GenericClient) -> Result<Report, MigrateError> {
-    let installed = client.query_one(INSTALLED, &[]).await?.get::<_, bool>(0);
+    let installed = client.query_typed_one(INSTALLED, &[]).await?.get::<_, bool>(0);
     if !installed {
         return Ok(Report {
             migrations: MIGRATIONS.iter().map(|file| file.name).collect(),
@@ -154,7 +154,7 @@ pub async fn pending(client: &impl GenericClient) -> Result<Report, MigrateError
         });
     }
     let mut todo = Report::default();
-    let applied = client.query("select version, checksum from pgherald.migrations order by version", &[]).await?;
+    let applied = client.query_typed("select version, checksum from pgherald.migrations order by version", &[]).await?;
     let ours = MIGRATIONS.last().map_or(0, File::version);
     if let Some(theirs) = applied.last().map(|row| row.get(0)).filter(|theirs| *theirs > ours) {
         return Err(MigrateError::Newer { ours, theirs });
@@ -170,7 +170,7 @@ pub async fn pending(client: &impl GenericClient) -> Result<Report, MigrateError
             }
         }
     }
-    let applied = client.query("select name, checksum from pgherald.functions", &[]).await?;
+    let applied = client.query_typed("select name, checksum from pgherald.functions", &[]).await?;
     for file in FUNCTIONS {
         let current =
             |row: &tokio_postgres::Row| row.get::<_, &str>(0) == file.name && row.get::<_, &str>(1) == file.checksum();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Action, Cursor, Invalidation, ProjectId};
+use crate::event::{Action, Cursor, Invalidation, ProjectId, Row};
 use crate::frame;
 
 /// The WebSocket subprotocol; a client that offers it is answered with it.
@@ -255,13 +255,15 @@ struct Data<'a> {
     action: &'static str,
     project_id: &'a str,
     timestamp: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    row: Option<&'a Row>,
 }
 
 impl<'a> CacheInvalidate<'a> {
     /// Of the whole resource.
     fn new(resource: &'a str, action: Action, project: &'a ProjectId, timestamp: &'a str) -> Self {
         let (action, project_id) = (action.as_str(), project.as_str());
-        let data = Data { resource, id: None, action, project_id, timestamp };
+        let data = Data { resource, id: None, action, project_id, timestamp, row: None };
         Self { r#type: "cache_invalidate", resource, action, project_id, cursor: None, origin: None, data }
     }
 }
@@ -276,8 +278,9 @@ impl Event {
         let mut out = Vec::new();
         match &change.ids {
             None => append(&frame, &mut out),
-            Some(ids) => ids.iter().for_each(|id| {
+            Some(ids) => ids.iter().enumerate().for_each(|(place, id)| {
                 frame.data.id = Some(id);
+                frame.data.row = change.rows.get(place).and_then(Option::as_ref);
                 append(&frame, &mut out);
             }),
         }

@@ -22,41 +22,14 @@ const UNWATCHED: &str = "with project(name) as (
       join project p on p.name = a.attname
      where c.relkind in ('r', 'p') and not c.relispartition and c.relpersistence <> 't'
        and n.nspname not in ('pgherald', 'information_schema') and not starts_with(n.nspname, 'pg_')
-       and not exists (select from pgherald.watched w where w.relation = c.oid)
+       and not exists (select from pgherald.watched w cross join pgherald.relations(w.relation) r where r = c.oid)
        and not exists (select from pg_depend d
                         where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
      order by c.oid, p.name <> 'project_id', p.name";
 
-/// What is wrong with the columns that triggers read, a sentence each. A project may be '*', a column, or a path
-/// 'column->column' along foreign keys; a path is followed as far as it leads.
-const BROKEN: &str = "with recursive step(relation, at, path, n) as (
-        select w.relation, w.relation, string_to_array(w.project, '->'), 1 from pgherald.watched w
-         where w.project <> '*'
-           and not exists (select from pg_attribute a
-                            where a.attrelid = w.relation and a.attname = w.project and not a.attisdropped)
-        union
-        select s.relation, c.confrelid::regclass, s.path, s.n + 1 from step s
-          join pg_attribute a on a.attrelid = s.at and a.attname = btrim(s.path[s.n]) and not a.attisdropped
-          join pg_constraint c on c.conrelid = s.at and c.contype = 'f' and c.conkey = array[a.attnum]
-         where s.n < cardinality(s.path)
-    ), furthest as (
-        select distinct on (s.relation) s.*, exists (select from pg_attribute a
-                where a.attrelid = s.at and a.attname = btrim(s.path[s.n]) and not a.attisdropped) as there
-          from step s order by s.relation, s.n desc, there desc
-    )
-    select f.relation::text, format('%s has no column %I', f.at, btrim(f.path[f.n])) from furthest f where not f.there
-    union all
-    select f.relation::text, format('no foreign key leads on from column %I of %s', btrim(f.path[f.n]), f.at)
-      from furthest f where f.there and f.n < cardinality(f.path)
-    union all
-    select w.relation::text, format('%s has no column %I', w.relation, i.name)
-      from pgherald.watched w cross join unnest(w.id) i(name)
-     where not exists (select from pg_attribute a
-                        where a.attrelid = w.relation and a.attname = i.name and not a.attisdropped)
-    union all
-    select w.relation::text, format('%s has no primary key any more', w.relation)
-      from pgherald.watched w where w.id is null
-     order by 1, 2";
+/// Tables whose triggers are all there, and were written for other columns than those of today.
+const OUTDATED: &str = "select w.relation::text, replace(w.refresh_due, 'cannot watch ' || w.relation || ': ', '')
+      from pgherald.watched w where w.enabled and w.refresh_due is not null order by 1";
 
 /// Watched tables with columns for a key that no unique index makes one.
 const AMBIGUOUS: &str = "select w.relation::text, array_to_string(w.id, ', ') from pgherald.watched w
@@ -108,16 +81,16 @@ pub async fn unwatched(database: &Database) -> Result<Finding, DatabaseError> {
 
 /// Whether the triggers still find the columns that they read.
 pub async fn columns(database: &Database) -> Result<Finding, DatabaseError> {
-    let rows = database.ask(BROKEN).await?;
-    let wrong: Vec<String> = rows.iter().map(|row| row.get(1)).collect();
+    let rows = database.ask(OUTDATED).await?;
+    let wrong: Vec<String> =
+        rows.iter().map(|row| format!("{}: {}", row.get::<_, &str>(0), row.get::<_, &str>(1))).collect();
     Ok(if wrong.is_empty() {
         Finding::ok("the watched tables have the columns that their triggers read")
     } else {
-        let mut tables: Vec<String> = rows.iter().map(|row| command_word(row.get(0))).collect();
-        tables.dedup();
         Finding::error(
             format!("{}: where a trigger reads a column that is gone, every write counts as a loss", some_of(&wrong)),
-            format!("name the columns of today: pgherald watch {} --project ... --id ...", some_of(&tables)),
+            "as the tables' owner: select * from pgherald.refresh(), which follows renamed columns; \
+             where one was dropped: pgherald watch TABLE --project ... --id ...",
         )
     })
 }

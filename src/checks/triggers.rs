@@ -3,26 +3,19 @@
 use crate::database::{Database, DatabaseError};
 use crate::report::{Finding, some_of};
 
-const INCOMPLETE: &str = "select case when w.triggers < w.relations * 4
-            then format('%s (%s of %s)', w.relation, w.triggers, w.relations * 4)
-            else format('%s (disabled)', w.relation) end
+const INCOMPLETE: &str = "select coalesce(w.refresh_due, 'a trigger of ' || w.relation || ' is disabled')
       from pgherald.watched w where not w.enabled order by w.relation::text";
 
 /// A partition keeps its triggers when it is detached, and sends on in its parent's name.
 const STRAYS: &str = "select distinct t.tgrelid::regclass::text
-      from pg_trigger t
-      join pg_proc p on p.oid = t.tgfoid
-      join pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'
-     where starts_with(t.tgname, 'pgherald_')
-       and not exists (
-        select from pgherald.watched w
-         where w.relation = t.tgrelid
-            or w.relation in (select a.relid from pg_partition_ancestors(t.tgrelid) a))
+      from pg_trigger t join pgherald.generated() g on g.function = t.tgfoid and g.role <> 'moved'
+     where not exists (select from pgherald.watched w cross join pgherald.relations(w.relation) r where r = t.tgrelid)
      order by 1";
 
 /// Below a watched table, as partitions or by inheritance.
 const FOREIGN: &str = "with recursive below(root, oid) as (
         select w.relation, h.inhrelid from pgherald.watched w join pg_inherits h on h.inhparent = w.relation
+         where w.mode = 'statement'
         union
         select b.root, h.inhrelid from below b join pg_inherits h on h.inhparent = b.oid
     )
@@ -30,18 +23,17 @@ const FOREIGN: &str = "with recursive below(root, oid) as (
      where c.relkind = 'f' order by 2, 1";
 
 /// Left by tables that were dropped.
-const UNUSED: &str = "select p.proname::text from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-     where n.nspname = 'pgherald' and p.prorettype = 'trigger'::regtype
-       and not exists (select from pg_trigger t where t.tgfoid = p.oid) order by 1";
+const UNUSED: &str = "select g.name::text from pgherald.generated() g
+     where g.role <> 'lookup' and not exists (select from pg_trigger t where t.tgfoid = g.function) order by 1";
 
-/// Whether every watched table has its four, enabled, on every partition.
+/// Whether every watched table has its triggers, enabled, on every partition and child.
 pub async fn triggers(database: &Database) -> Result<Finding, DatabaseError> {
     let tables = names(database, INCOMPLETE).await?;
     Ok(if tables.is_empty() {
         Finding::ok("all there and enabled, on every partition")
     } else {
         Finding::error(
-            format!("missing or disabled: {}: such changes reach no browser", some_of(&tables)),
+            format!("{}: such changes reach no browser", some_of(&tables)),
             "as the tables' owner: select * from pgherald.refresh(), which also enables what is disabled",
         )
     })
@@ -73,7 +65,8 @@ pub async fn foreign_tables(database: &Database) -> Result<Finding, DatabaseErro
                 "{}: updates, deletes and what is inserted there fail: cannot collect transition tuples from child foreign tables",
                 some_of(&tables)
             ),
-            "pgherald unwatch the parent and watch its other partitions or children one by one",
+            "from PostgreSQL 16 on watch the parent with --mode row; else unwatch it, and watch its other partitions or \
+             children one by one",
         )
     })
 }
@@ -86,8 +79,7 @@ pub async fn leftovers(database: &Database) -> Result<Finding, DatabaseError> {
     } else {
         Finding::warning(
             format!("{} trigger functions of dropped tables are left: {}", functions.len(), some_of(&functions)),
-            "they do no harm; to drop them: select pgherald.drop_unused(array_agg(oid)) from pg_proc \
-             where pronamespace = 'pgherald'::regnamespace",
+            "they do no harm; to drop them: select * from pgherald.refresh()",
         )
     })
 }

@@ -56,11 +56,13 @@ enum Command {
     Migrate(migrate::Migrate),
     /// Make a table tell of its changes
     ///
-    /// Puts four statement-level triggers on the table and its partitions. The role must own the table. Writers
-    /// wait only while the triggers are created, need no rights, and never fail because of them.
+    /// Puts four triggers on the table, its partitions and children (and one on each table along a path). The role must
+    /// own the table. Writers wait only while the triggers are created, need no rights, and never fail because of them.
     #[command(after_help = "Examples:\n  pgherald watch public.tasks --project project_id\n  \
         pgherald watch projects --project id\n  pgherald watch countries --project '*'\n  \
+        pgherald watch comments --project 'task_id->project_id'\n  \
         pgherald watch app.order_items --id order_id,line --resource order_line\n  \
+        pgherald watch tasks --columns title,state,project_id --include title --dry-run\n  \
         pgherald watch --all public --skip audit_log")]
     Watch(watch::Watch),
     /// Make a table silent again
@@ -69,7 +71,7 @@ enum Command {
     Unwatch(watch::Unwatch),
     /// Show what is installed and which tables are watched
     ///
-    /// Reads only. A table that is not ENABLED has lost a trigger or got a new partition: watch it again.
+    /// Reads only. Says which tables need `select * from pgherald.refresh()`, and why.
     Status,
     /// Look for everything that could keep browsers from hearing, and say what to do
     ///

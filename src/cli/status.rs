@@ -7,7 +7,7 @@ use crate::migrate;
 
 /// One line a watched table; every column as text.
 const WATCHED: &str = "select relation::text, project, array_to_string(id, ','), coalesce(resource, ''), \
-                       case when enabled then 'yes' else 'no: call watch again' end \
+                       case when enabled then 'yes' else 'no' end, coalesce(refresh_due, '') \
                        from pgherald.watched order by 1";
 
 pub async fn run(config: Config) -> Result<(), Failure> {
@@ -20,11 +20,11 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             return Ok(());
         }
         println!("schema     current");
-        let rows = client.query(WATCHED, &[]).await.map_err(|error| DatabaseError::query(&error))?;
-        let mut lines = vec![["TABLE", "PROJECT", "ID", "RESOURCE", "ENABLED"].map(str::to_owned)];
+        let rows = client.query_typed(WATCHED, &[]).await.map_err(|error| DatabaseError::query(&error))?;
+        let mut lines = vec![["TABLE", "PROJECT", "ID", "RESOURCE", "ENABLED", "REFRESH DUE"].map(str::to_owned)];
         lines.extend(rows.iter().map(|row| std::array::from_fn(|column| row.get(column))));
         let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; 5] = std::array::from_fn(width);
+        let widths: [usize; 6] = std::array::from_fn(width);
         for line in &lines {
             let cells: Vec<String> = line.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
             println!("{}", cells.join("  ").trim_end());

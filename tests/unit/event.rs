@@ -52,6 +52,28 @@ fn what_our_triggers_send_is_understood() {
 }
 
 #[test]
+fn included_columns_belong_to_their_ids_or_are_left_out() {
+    let rows = |ids: &str, rows: &str| {
+        let payload = format!(
+            r#"{{"table":"tasks","action":"UPDATE","project_id":"7","ids":{ids},"rows":{rows},"old_rows":[]}}"#
+        );
+        let change = parse(&payload).unwrap();
+        change.rows.iter().map(|row| row.as_ref().map(|row| serde_json::to_string(row).unwrap())).collect::<Vec<_>>()
+    };
+    let big = r#"{"n" : 9007199254740993}"#;
+    assert_eq!(rows(r#"["1","2"]"#, &format!("[{big},null]")), [Some(big.to_owned()), None]);
+    assert_eq!(rows(r#"["1"]"#, "[[1]]"), [None]);
+    for (ids, wrong) in
+        [(r#"["1"]"#, "[{},{}]"), (r#"["1"]"#, "7"), (r#"["1"]"#, "null"), ("null", "[{}]"), ("[]", "[{}]")]
+    {
+        assert!(rows(ids, wrong).is_empty(), "{ids} {wrong}");
+    }
+    // of no project: nobody learns which row, nor what is in it
+    let payload = r#"{"table":"tasks","action":"UPDATE","project_id":null,"ids":["1"],"rows":[{"a":1}]}"#;
+    assert!(parse(payload).unwrap().rows.is_empty());
+}
+
+#[test]
 fn what_teams_send_by_hand_is_understood() {
     let payload =
         r#"{"resource":"task","id":"1","action":"UPDATE","project_id":"7","timestamp":"2026-11-20T17:00:00Z"}"#;

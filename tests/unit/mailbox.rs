@@ -27,6 +27,7 @@ fn event(project_id: &str, resource: &str, ids: &[u64]) -> Event {
         scope: Scope::Project(project(project_id)),
         action: Action::Insert,
         ids: (!ids.is_empty()).then_some(ids),
+        rows: Vec::new(),
         timestamp: None,
         transaction: None,
         origin: None,

@@ -1,12 +1,13 @@
 //! Frames as they stand on the wire. `protocol/frames/*.json` is the contract that clients test against too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
 use pgherald::close::{Close, ComeBack};
 use pgherald::event::{Action, Cursor, Invalidation, ProjectId, Scope};
 use pgherald::protocol::{ClientFrame, Event, Reason, Refusal, ServerFrame, Subscribe};
+use pgherald::resource::ResourceNames;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
@@ -43,6 +44,7 @@ fn change(action: Action, ids: Option<&[&str]>, timestamp: Option<&str>) -> Inva
         scope: Scope::Project(project()),
         action,
         ids: ids.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
+        rows: Vec::new(),
         timestamp: timestamp.map(str::to_owned),
         transaction: None,
         origin: None,
@@ -56,11 +58,15 @@ fn sent() -> Vec<(&'static str, Vec<u8>)> {
     let row = change(Action::Update, Some(&["1"]), Some(TIMESTAMP));
     let resource = change(Action::Delete, None, None);
     let echo = Invalidation { origin: Some("tab-1".into()), ..row.clone() };
+    let payload = r#"{"table":"tasks","action":"UPDATE","project_id":"7","ids":["1"],"rows":[{"title":"Write it down"}],
+        "timestamp":"2026-11-20T17:00:00.123456Z"}"#;
+    let with_row = Invalidation::parse(payload, &ResourceNames::new(BTreeMap::new())).unwrap();
     let cursor = Cursor { transaction: 748_123, ordinal: 0 };
     let frames = [
         ("authenticated", ServerFrame::Authenticated { subject: "alice", expires_at: 1_795_200_000 }.encode()),
         ("cache_invalidate", Event::encode(&row, &project(), Some(cursor), "unused").frames),
         ("cache_invalidate_origin", Event::encode(&echo, &project(), Some(cursor), "unused").frames),
+        ("cache_invalidate_row", Event::encode(&with_row, &project(), Some(cursor), "unused").frames),
         ("cache_invalidate_resource", Event::encode(&resource, &project(), None, TIMESTAMP).frames),
         ("error", ServerFrame::Error(&refusal).encode()),
         ("pong", ServerFrame::Pong { reference: reference("3") }.encode()),
