@@ -33,10 +33,11 @@ lint: ## Format check and clippy, warnings as errors
 postgres: # PostgreSQL's programs, from the system's packages where they are missing
 	@command -v initdb >/dev/null || tests/tools/install postgresql
 
-tools: # What the tests need besides: cargo-nextest, PgBouncer, peers in Python and Node
+tools: # What the tests need besides: cargo-nextest, PgBouncer, peers in Python and Node, schemas of others
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tests/tools/install pgbouncer
 	@tests/tools/peers
+	@tests/tools/schemas
 
 fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run websocket -- -max_total_time=60 -max_len=4096

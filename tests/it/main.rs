@@ -4,6 +4,7 @@
 mod browser;
 mod pooler;
 mod proxy;
+mod twins;
 mod witness;
 mod world;
 
@@ -21,6 +22,7 @@ mod operator;
 mod outages;
 mod peers;
 mod probes;
+mod schemas;
 mod scratch;
 mod slow;
 mod tls;

@@ -22,7 +22,12 @@ pub struct Witness {
 impl Witness {
     /// Migrates an empty database, and runs `sql` as its application.
     pub async fn new(sql: &str) -> Witness {
-        let Database { url, mut client } = Database::empty().await;
+        Self::on(Database::empty().await, sql).await
+    }
+
+    /// The same, with this database.
+    pub async fn on(database: Database, sql: &str) -> Witness {
+        let Database { url, mut client } = database;
         migrate::run(&mut client, |_| {}).await.unwrap();
         client.batch_execute(sql).await.unwrap();
         let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
