@@ -17,7 +17,9 @@ begin
     wanted := left(regexp_replace(wanted, '[^A-Za-z0-9]+', '_', 'g'), 36)
         || '_' || left(encode(sha256(convert_to(wanted, 'UTF8')), 'hex'), 8);
     chosen := wanted;
-    while exists (select from pgherald.generated() g where g.base = chosen) loop
+    while exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+                   where n.nspname = 'pgherald'
+                     and p.proname in (chosen || '_insert', chosen || '_update', chosen || '_delete', chosen || '_truncate')) loop
         attempt := attempt + 1;
         chosen := wanted || '_' || attempt;
     end loop;

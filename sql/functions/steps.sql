@@ -1,7 +1,8 @@
 -- Watching is made of these statements, and of nothing else: watch() executes them, plan() prints them, and where there are
 -- some for a watched table, a refresh is due.
 --   function   run with the installer's rights, by generate()
---   trigger    run with the caller's
+--   trigger    run with the caller's: one that is missing or disabled
+--   surplus    the same: one that is not needed, such as on a detached partition
 --   comment    holds the options, and is what generate() reads; without a reason where only the numbers of columns are new
 create or replace function pgherald.steps(rel regclass, options jsonb)
 returns table (kind text, statement text, reason text)
@@ -64,13 +65,16 @@ begin
             return next;
         end if;
     end loop;
+    kind := 'surplus';
     for w in select t.tgname, t.tgrelid::regclass as relation
-               from pg_catalog.pg_trigger t join pgherald.generated() g on g.function = t.tgfoid
-              where (g.base = own or g.role <> 'moved' and t.tgrelid in (select pgherald.relations(rel)))
+               from pg_catalog.pg_trigger t
+               join pg_catalog.pg_proc p on p.oid = t.tgfoid
+               join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'
+              where (p.proname ~ format('^%s_(insert|update|delete|truncate|moved_\d+)$', own) or p.proname !~ '_moved_\d+$' and t.tgrelid in (select pgherald.relations(rel)))
                 and not t.tgisinternal and t.tgparentid = 0
                 and not exists (select from pgherald.trigger_definitions(rel, options, own) d where d.relation = t.tgrelid and d.name = t.tgname)
     loop
-        reason := format('%s has a trigger %s that is none of it', w.relation, w.tgname);
+        reason := format('%s has a trigger that it needs no more', w.relation);
         statement := format(E'drop trigger %I on %s;\n', w.tgname, w.relation);
         return next;
     end loop;
@@ -85,4 +89,4 @@ end $$;
 revoke all on function pgherald.steps(regclass, jsonb) from public;
 grant execute on function pgherald.steps(regclass, jsonb) to public;
 comment on function pgherald.steps(regclass, jsonb) is
-    'What is to be executed so that this table is watched with these options: kind (function, trigger or comment), the statement and why it is needed. Nothing where all is as it should be.';
+    'What is to be executed so that this table is watched with these options: kind (function, trigger, surplus or comment), the statement and why it is needed. Nothing where all is as it should be.';

@@ -20,25 +20,26 @@ begin
     end if;
     execute format('lock table %s in share update exclusive mode', rel);
     known := pgherald.settings(rel) is not null;
-    due := exists (select from pgherald.steps(rel, options) s where s.reason is not null);
     if known then
+        due := exists (select from pgherald.steps(rel, options) s where s.reason is not null);
         for next in select s.statement from pgherald.steps(rel, options) s where s.kind = 'comment' loop
             execute next;
         end loop;
         perform pgherald.generate(rel);
-        todo := array(select s.statement from pgherald.steps(rel, options) s where s.kind = 'trigger');
+        todo := array(select s.statement from pgherald.steps(rel, options) s where s.kind in ('trigger', 'surplus'));
     else
         -- generate() believes nothing but a comment on a trigger, so it makes empty functions first.
-        todo := array(select s.statement from pgherald.steps(rel, options) s where s.kind in ('trigger', 'comment'));
+        todo := array(select s.statement from pgherald.steps(rel, options) s where s.kind <> 'function');
         perform pgherald.generate(rel, cardinality(regexp_split_to_array(project, '->')));
     end if;
     foreach next in array todo loop
         execute next;
     end loop;
-    if not known then
+    if known then
+        perform pgherald.drop_unused();
+    else
         perform pgherald.generate(rel);
     end if;
-    perform pgherald.drop_unused();
     perform pgherald.check_queries(rel);
     return case when not known then 'watched' when due then 'changed' else 'unchanged' end;
 end $$;

@@ -29,7 +29,7 @@ const UNWATCHED: &str = "with project(name) as (
 
 /// Tables whose triggers are all there, and were written for other columns than those of today.
 const OUTDATED: &str = "select w.relation::text, replace(w.refresh_due, 'cannot watch ' || w.relation || ': ', '')
-      from pgherald.watched w where w.enabled and w.refresh_due is not null order by 1";
+      from pgherald.watched w where w.enabled and w.refresh_due is not null and w.refresh_due !~ 'needs no more$' order by 1";
 
 /// Watched tables with columns for a key that no unique index makes one.
 const AMBIGUOUS: &str = "select w.relation::text, array_to_string(w.id, ', ') from pgherald.watched w

@@ -19,6 +19,7 @@ mod idle;
 mod membership;
 mod migrate;
 mod operator;
+mod options;
 mod outages;
 mod peers;
 mod probes;

@@ -11,7 +11,7 @@ use crate::witness::Witness;
 use crate::world::options;
 
 /// Further arguments of `pgherald.watch`, such as ", max_ids => 1": each schema is played through with each of them.
-const MODES: &[&str] = &[""];
+const MODES: &[&str] = &["", ", mode => 'row'"];
 
 /// A schema, and what its application does first.
 struct Schema {

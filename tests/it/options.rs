@@ -1,0 +1,450 @@
+//! The options of `watch`: paths along foreign keys, columns that count, columns that travel, rows one by one.
+
+use serde_json::{Value, json};
+
+use crate::witness::Witness;
+use crate::world::{connect, unique};
+
+/// A comment belongs to a task, that to a list, that to a project.
+const COMMENTS: &str = "create table lists (id int primary key, project_id int);
+    create table tasks (id int primary key, list_id smallint references lists on delete set null);
+    alter table tasks alter list_id type int;
+    create table comments (id int primary key, task_id bigint references tasks on delete cascade on update cascade, body text);
+    insert into lists values (1, 7), (2, 8), (3, null); insert into tasks values (1, 1), (2, 2), (3, 3), (4, null)";
+
+#[tokio::test]
+async fn a_path_along_foreign_keys_leads_to_the_project() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(COMMENTS).await;
+        witness
+            .run(&format!("select pgherald.watch('comments', 'task_id -> list_id->project_id', mode => '{mode}')"))
+            .await;
+        for (sql, expected) in [
+            ("insert into comments values (1, 1)", vec![r#"comments INSERT 7 ["1"]"#]),
+            ("insert into comments values (2, 2)", vec![r#"comments INSERT 8 ["2"]"#]),
+            ("update comments set body = 'a' where id = 1", vec![r#"comments UPDATE 7 ["1"]"#]),
+            // moved by itself
+            (
+                "update comments set task_id = 2 where id = 1",
+                vec![r#"comments UPDATE 7 ["1"]"#, r#"comments UPDATE 8 ["1"]"#],
+            ),
+            // ways that lead nowhere: a hint to everyone, without the id
+            ("insert into comments values (3, 3)", vec!["comments INSERT * null"]),
+            ("insert into comments values (4, 4)", vec!["comments INSERT * null"]),
+            ("insert into comments values (5, null)", vec!["comments INSERT * null"]),
+            ("delete from comments where id in (3, 4, 5)", vec!["comments DELETE * null"]),
+            // what is in the middle of the path has moved
+            ("update tasks set list_id = 1 where id = 2", vec!["comments UPDATE 7 null", "comments UPDATE 8 null"]),
+            ("update lists set project_id = 9 where id = 1", vec!["comments UPDATE 7 null", "comments UPDATE 9 null"]),
+            ("update tasks set list_id = list_id", vec![]),
+            ("update lists set id = id", vec![]),
+            ("insert into tasks values (5, 2)", vec![]),
+            ("delete from tasks where id = 5", vec![]),
+            // the list is gone: what was its project?
+            ("delete from lists where id = 1", vec!["comments UPDATE * null"]),
+            ("update tasks set list_id = 2 where id = 2", vec!["comments UPDATE * null", "comments UPDATE 8 null"]),
+            // and here the task is: the cascade finds no project any more
+            ("delete from tasks where id = 2", vec!["comments DELETE * null"]),
+            ("truncate lists cascade", vec!["comments DELETE * null"]),
+        ] {
+            let mut said = witness.says(sql).await;
+            said.dedup();
+            assert_eq!(said, expected, "{mode}: {sql}");
+        }
+        assert_eq!(witness.dropped().await, 0);
+    }
+}
+
+#[tokio::test]
+async fn many_rows_find_their_projects_in_one_look() {
+    let mut witness = Witness::new(COMMENTS).await;
+    witness.run("select pgherald.watch('comments', 'task_id->list_id->project_id', max_ids => 3)").await;
+    // in any order: they were joined
+    let said = witness.says("insert into comments values (1, 1), (2, 2), (3, 1)").await;
+    assert_eq!(said[0].replace(r#""3","1""#, r#""1","3""#), r#"comments INSERT 7 ["1","3"]"#);
+    assert_eq!(said[1..], [r#"comments INSERT 8 ["2"]"#]);
+    let said = witness.says("insert into comments values (4, 1), (5, 1)").await;
+    assert_eq!(said[0].replace(r#""5","4""#, r#""4","5""#), r#"comments INSERT 7 ["4","5"]"#);
+    let said = witness.says("update comments set body = 'b'").await;
+    assert_eq!(said, ["comments UPDATE 7 null", "comments UPDATE 8 null"]);
+    // more projects than max_ids
+    witness.run("insert into lists select i, i from generate_series(10, 20) i; insert into tasks select i, i from generate_series(10, 20) i").await;
+    assert_eq!(
+        witness.says("insert into comments select i, i from generate_series(10, 20) i").await,
+        ["comments INSERT * null"]
+    );
+    assert_eq!(
+        witness.says("update lists set project_id = project_id + 100 where id >= 10").await,
+        ["comments UPDATE * null"]
+    );
+    assert_eq!(witness.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn keys_of_every_type_can_be_followed() {
+    let mut witness = Witness::new("").await;
+    let kinds = [
+        "uuid",
+        "text",
+        "varchar(40)",
+        "char(36)",
+        "numeric",
+        "date",
+        "timestamptz",
+        "smallint",
+        "text collate \"C\"",
+        "code",
+    ];
+    witness.run("create domain code as text").await;
+    for (n, kind) in kinds.iter().enumerate() {
+        let key = match n {
+            0 => "00000000-0000-0000-0000-000000000001",
+            4 | 7 => "12",
+            5 => "2026-11-20",
+            6 => "2026-11-20 00:00Z",
+            _ => "a'\"\\b",
+        };
+        let key = key.replace('\'', "''");
+        witness
+            .run(&format!(
+                "create table \"A {n}\" (\"the Id\" {kind} primary key, \"pro ject\" {kind});
+                 create table \"B {n}\" (id int primary key, \"to\" {kind} references \"A {n}\");
+                 insert into \"A {n}\" values ('{key}', '{key}');
+                 select pgherald.watch('\"B {n}\"', 'to->pro ject')"
+            ))
+            .await;
+        witness.run("begin; set local timezone = 'Asia/Tokyo'; set local datestyle = 'German'").await;
+        let said = witness.says(&format!("insert into \"B {n}\" values (1, '{key}'); commit")).await;
+        assert_eq!(said.len(), 1, "{kind}: {said:?}");
+        assert!(!said[0].contains(" * "), "{kind}: {said:?}");
+        let other = if n == 0 {
+            "00000000-0000-0000-0000-000000000002"
+        } else if n == 3 {
+            "b"
+        } else if (4..8).contains(&n) {
+            continue;
+        } else {
+            "b"
+        };
+        let said = witness.says(&format!("update \"A {n}\" set \"pro ject\" = '{other}'")).await;
+        assert_eq!(said.len(), 2, "{kind}: {said:?}");
+    }
+    assert_eq!(witness.dropped().await, 0);
+}
+
+/// Lookups run with the installer's rights, so they must be no way around anybody's.
+#[tokio::test]
+async fn a_path_gives_nobody_more_rights() {
+    let mut witness =
+        Witness::new("create table secrets (id int primary key, project_id int); insert into secrets values (1, 7)")
+            .await;
+    let (owner, writer) = (unique("owner"), unique("writer"));
+    witness
+        .run(&format!(
+            "create role {owner}; create role {writer}; grant create, usage on schema public to {owner};
+             grant references on secrets to {owner};
+             set role {owner}; create table notes (id int primary key, secret_id int references secrets);
+             grant insert, update on notes to {writer}"
+        ))
+        .await;
+    let watch = "select pgherald.watch('notes', 'secret_id->project_id')";
+    // not the owner of what lies in between, which needs a trigger
+    let error = witness.fails(watch).await;
+    assert!(error.contains("may not read that") || error.contains("only its owner may"), "{error}");
+    assert!(witness.fails(&format!("{watch}; ")).await.contains("secrets"));
+    // nor by writing the options by hand
+    witness.run("select pgherald.watch('notes', '*')").await;
+    let options = r#"{"mode":"statement","always":false,"max_ids":1000,"project":"secret_id->project_id"}"#;
+    witness.run(&format!("comment on trigger pgherald_truncate on notes is '{options}'")).await;
+    assert!(witness.fails("select pgherald.generate('notes')").await.contains("may not read that"));
+    witness.run("reset role; select pgherald.unwatch('notes')").await;
+
+    // the owner of all of them may, and the writer needs no right on what lies in between
+    witness.run(&format!("alter table secrets owner to {owner}; set role {owner}; {watch}; set role {writer}")).await;
+    assert_eq!(witness.says("insert into notes values (1, 1)").await, [r#"notes INSERT 7 ["1"]"#]);
+    assert!(witness.fails("select * from secrets").await.contains("permission denied"));
+    witness.run(&format!("reset role; select pgherald.unwatch('notes'); alter table secrets enable row level security, force row level security; set role {owner}")).await;
+    assert!(witness.fails(watch).await.contains("row security"));
+    witness.run("reset role; create type mood as enum ('a'); create table moods (m mood primary key, project_id int); create table days (id int primary key, m mood references moods)").await;
+    assert!(witness.fails("select pgherald.watch('days', 'm->project_id')").await.contains("not PostgreSQL's own"));
+    witness.run(&format!("drop owned by {owner} cascade; drop owned by {writer}; drop role {owner}, {writer}")).await;
+}
+
+#[tokio::test]
+async fn an_update_that_changes_none_of_the_columns_is_silent() {
+    for mode in ["statement", "row"] {
+        let mut witness =
+            Witness::new("create table t (id int primary key, project_id int, title text, seen int, data jsonb)").await;
+        let watch = "select pgherald.watch('t', columns => array['title', 'data'], max_ids => 5";
+        witness
+            .run(&format!(
+                "{watch}, mode => '{mode}'); insert into t select i, i % 2, 'a', 0, '{{}}' from generate_series(1, 4) i"
+            ))
+            .await;
+        witness.payloads().await;
+        for (sql, expected) in [
+            ("update t set seen = 1 where id = 1", vec![]),
+            ("update t set seen = 2", vec![]),
+            ("update t set title = title", vec![]),
+            ("update t set title = 'b' where id = 1", vec![r#"t UPDATE 1 ["1"]"#]),
+            ("update t set data = '{\"a\": 1}' where id = 2", vec![r#"t UPDATE 0 ["2"]"#]),
+            ("update t set data = '{\"a\":1}' where id = 2", vec![]),
+            ("update t set title = null where id = 1", vec![r#"t UPDATE 1 ["1"]"#]),
+            ("update t set title = null where id = 1", vec![]),
+            ("update t set title = case id when 3 then 'c' else title end", vec![r#"t UPDATE 1 ["3"]"#]),
+            // project and key always count
+            ("update t set project_id = 5 where id = 4", vec![r#"t UPDATE 0 ["4"]"#, r#"t UPDATE 5 ["4"]"#]),
+            ("update t set id = 40 where id = 4", vec![r#"t UPDATE 5 ["4","40"]"#]),
+        ] {
+            let said = witness.says(sql).await;
+            if mode == "row" && sql.contains("id = 40") {
+                assert_eq!(said, [r#"t UPDATE 5 ["4"]"#, r#"t UPDATE 5 ["40"]"#], "{sql}");
+            } else {
+                assert_eq!(said, expected, "{mode}: {sql}");
+            }
+        }
+        // inserts and deletes are told whatever they hold
+        assert_eq!(witness.says("insert into t values (50, 1); delete from t where id = 50").await.len(), 2);
+        witness.run("insert into t select i, 1, 'a' from generate_series(100, 120) i").await;
+        witness.payloads().await;
+        assert_eq!(witness.says("update t set seen = 3").await, Vec::<String>::new(), "{mode}");
+        let said = witness.says("update t set title = 'z' where id >= 100").await;
+        assert!(said.contains(&"t UPDATE 1 null".to_owned()), "{mode}: {said:?}");
+        assert_eq!(witness.dropped().await, 0);
+    }
+}
+
+/// What is in the payloads under `rows` and `old_rows`.
+async fn rows(witness: &mut Witness, sql: &str) -> Vec<(Value, Value)> {
+    witness.run(sql).await;
+    let payloads = witness.payloads().await;
+    let events = payloads.iter().map(|payload| serde_json::from_str::<Value>(payload).unwrap());
+    events.map(|event| (event["rows"].clone(), event["old_rows"].clone())).collect()
+}
+
+#[tokio::test]
+async fn included_columns_travel_where_they_are_small() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(
+            "create table t (id int primary key, project_id int, title text, \"the Tag\" jsonb, at timestamptz)",
+        )
+        .await;
+        witness
+            .run(&format!("select pgherald.watch('t', include => array['title', 'the Tag', 'at'], mode => '{mode}')"))
+            .await;
+        let row = |title: &str| json!([{"title": title, "the Tag": [1], "at": "2026-11-20T17:00:00+00:00"}]);
+        let none = (Value::Null, Value::Null);
+        let insert = "begin; set local timezone = 'Asia/Tokyo'; insert into t values (1, 7, 'a\"', '[1]', '2026-11-20 17:00Z'); commit";
+        assert_eq!(rows(&mut witness, insert).await, [(row("a\""), Value::Null)], "{mode}");
+        let update = "update t set title = 'b' where id = 1";
+        assert_eq!(rows(&mut witness, update).await, [(row("b"), row("a\""))], "{mode}");
+        assert_eq!(rows(&mut witness, update).await, [(row("b"), Value::Null)], "{mode}");
+        // moved, or by another name: what the other project may not see stays here
+        for sql in ["update t set project_id = 8", "update t set id = 2"] {
+            assert!(rows(&mut witness, sql).await.iter().all(|rows| *rows == none), "{mode}: {sql}");
+        }
+        assert_eq!(rows(&mut witness, "delete from t").await, [(row("b"), Value::Null)], "{mode}");
+        // too large: the ids alone, and the write does not mind
+        let huge = "insert into t values (3, 7, (select string_agg(md5(i::text), '') from generate_series(1, 400) i))";
+        assert!(matches!(&rows(&mut witness, huge).await[..], [(Value::Null | Value::Array(_), Value::Null)]));
+        assert_eq!(rows(&mut witness, "insert into t values (4, null, 'x')").await, [none.clone()], "{mode}");
+        witness.run("truncate t").await;
+        witness.payloads().await;
+        let said = witness.says("insert into t select i, 7, repeat('x', 300) from generate_series(1, 90) i").await;
+        assert!(said.iter().all(|event| event.starts_with("t INSERT 7 [")), "{mode}: {said:?}");
+        assert_eq!(witness.dropped().await, 0, "{mode}");
+    }
+    let mut witness = Witness::new("create table t (id int primary key, project_id int, title text)").await;
+    witness.run("select pgherald.watch('t', include => array['title'])").await;
+    let found = rows(&mut witness, "insert into t values (1, 7, 'a'), (2, 7, 'b'), (3, 8, 'c')").await;
+    assert!(found.contains(&(json!([{"title": "a"}, {"title": "b"}]), Value::Null)), "{found:?}");
+    let found = rows(&mut witness, "update t set title = title || '!' where project_id = 7").await;
+    assert_eq!(found, [(json!([{"title": "a!"}, {"title": "b!"}]), json!([{"title": "a"}, {"title": "b"}]))]);
+}
+
+#[tokio::test]
+async fn row_mode_is_bounded_and_tells_every_kind_of_write() {
+    let mut witness = Witness::new(
+        "create table t (id int primary key, project_id int) partition by range (id);
+         create table t1 partition of t for values from (0) to (100); create table t2 partition of t default;
+         select pgherald.watch('t', mode => 'row', max_ids => 3)",
+    )
+    .await;
+    for (sql, expected) in [
+        ("insert into t values (1, 7), (200, 8)", vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 8 ["200"]"#]),
+        ("insert into t1 values (2, 7)", vec![r#"t INSERT 7 ["2"]"#]),
+        (
+            "insert into t values (1, 7) on conflict (id) do update set project_id = 9",
+            vec![r#"t UPDATE 7 ["1"]"#, r#"t UPDATE 9 ["1"]"#],
+        ),
+        // to another partition: PostgreSQL shows row triggers a DELETE and an INSERT
+        ("update t set id = 300 where id = 1", vec![r#"t DELETE 9 ["1"]"#, r#"t INSERT 9 ["300"]"#]),
+        ("delete from t", vec![r#"t DELETE 7 ["2"]"#, r#"t DELETE 8 ["200"]"#, r#"t DELETE 9 ["300"]"#]),
+        (
+            "insert into t select i, 7 from generate_series(1, 50) i",
+            vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 7 ["2"]"#, r#"t INSERT 7 ["3"]"#, "t INSERT 7 null"],
+        ),
+        ("truncate t1", vec!["t DELETE * null"]),
+    ] {
+        assert_eq!(witness.says(sql).await, expected, "{sql}");
+    }
+    // ATTACH is not hindered by the triggers of a table that was watched by itself, in either mode
+    for mode in ["row", "statement"] {
+        witness
+            .run(&format!(
+                "create table late (id int primary key, project_id int); select pgherald.watch('late', mode => '{mode}');
+                 alter table t attach partition late for values from (1000) to (2000)"
+            ))
+            .await;
+        let due = "refresh_due from pgherald.watched where relation = 't'::regclass";
+        assert_ne!(witness.get(&format!("select {due}")).await, "null", "{mode}");
+        witness.run("select * from pgherald.refresh()").await;
+        assert_eq!(witness.get(&format!("select {due}")).await, "null", "{mode}");
+        assert_eq!(witness.says("insert into late values (1000, 7)").await, [r#"t INSERT 7 ["1000"]"#], "{mode}");
+        // the other way round: what was detached is silent, as PostgreSQL takes its copies of row triggers back
+        witness.run("alter table t detach partition late; select * from pgherald.refresh()").await;
+        assert_eq!(witness.says("insert into late values (1001, 7)").await, Vec::<String>::new(), "{mode}");
+        witness.run("drop table late").await;
+    }
+    // there and back between the modes
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'statement')").await, "changed");
+    assert_eq!(witness.says("insert into t1 values (60, 7), (61, 7)").await, [r#"t INSERT 7 ["60","61"]"#]);
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "unchanged");
+    assert_eq!(
+        witness.says("insert into t1 values (70, 7), (71, 7)").await,
+        [r#"t INSERT 7 ["70"]"#, r#"t INSERT 7 ["71"]"#]
+    );
+    assert_eq!(witness.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn replicas_are_silent_unless_asked() {
+    let mut witness = Witness::new(
+        "create table t (id int primary key, project_id int) partition by range (id);
+         create table t1 partition of t default; select pgherald.watch('t', mode => 'row')",
+    )
+    .await;
+    let replica = |id: i32| {
+        format!("begin; set local session_replication_role = replica; insert into t values ({id}, 7); commit")
+    };
+    assert_eq!(witness.says(&replica(1)).await, Vec::<String>::new());
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "changed");
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "unchanged");
+    assert_eq!(witness.says(&replica(2)).await, [r#"t INSERT 7 ["2"]"#]);
+    let truncate = "begin; set local session_replication_role = replica; truncate t; commit";
+    assert_eq!(witness.says(truncate).await, ["t DELETE * null"]);
+    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
+    assert_eq!(witness.says(&replica(3)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_refresh_follows_renamed_columns() {
+    let mut witness = Witness::new(COMMENTS).await;
+    witness
+        .run(
+            "create table t (id int primary key, project_id int, a int, b text);
+             select pgherald.watch('t', id => array['a'], columns => array['b', 'a'], include => array['b']);
+             select pgherald.watch('comments', 'task_id->list_id->project_id');
+             alter table t rename project_id to \"Project->Id\"; alter table t rename a to \"A\"; alter table t rename b to bb;
+             alter table comments rename task_id to tid; alter table tasks rename list_id to lid;
+             alter table lists rename project_id to pid; alter table comments rename id to cid;
+             insert into t values (1, 7, 5, 'x'); insert into comments values (1, 1)",
+        )
+        .await;
+    assert_eq!(witness.dropped().await, 2);
+    assert_eq!(
+        witness.get("select string_agg(refresh_due, ' ') from pgherald.watched").await.matches("has no column").count(),
+        2
+    );
+    let outcomes = "select string_agg(outcome, ' ') from pgherald.refresh()";
+    assert_eq!(witness.get(outcomes).await, "changed changed");
+    assert_eq!(witness.get(outcomes).await, "unchanged unchanged");
+    assert_eq!(witness.get("select count(refresh_due) from pgherald.watched").await, "0");
+    witness.payloads().await;
+    assert_eq!(witness.says("insert into t values (2, 7, 6, 'y')").await, [r#"t INSERT 7 ["6"]"#]);
+    assert_eq!(witness.says("insert into comments values (2, 1)").await, [r#"comments INSERT 7 ["2"]"#]);
+    let options = "select concat(project, id, columns, include) from pgherald.watched where relation = ";
+    assert_eq!(witness.get(&format!("{options} 't'::regclass")).await, "Project->Id{A}{bb,A}{bb}");
+    assert_eq!(witness.get(&format!("{options} 'comments'::regclass")).await, "tid->lid->pid{cid}");
+    // retyped: counted, due, repaired
+    witness.run("alter table t alter \"Project->Id\" type text; insert into t values (3, 'seven', 7)").await;
+    assert_eq!(witness.dropped().await, 3);
+    assert!(
+        witness
+            .get("select refresh_due from pgherald.watched where relation = 't'::regclass")
+            .await
+            .contains("functions")
+    );
+    witness.run("select * from pgherald.refresh()").await;
+    assert_eq!(witness.says("insert into t values (4, 'seven', 8)").await, [r#"t INSERT seven ["8"]"#]);
+}
+
+#[tokio::test]
+async fn what_dropped_tables_leave_is_cleared_away() {
+    let witness = Witness::new(COMMENTS).await;
+    witness
+        .run("select pgherald.watch('comments', 'task_id->list_id->project_id'); select pgherald.watch('lists')")
+        .await;
+    let left =
+        "(select count(*) from pgherald.generated()) + (select count(*) from pg_trigger where tgname like 'pgherald%')";
+    assert_eq!(witness.get(left).await, (4 + 4 + 4 + 4 + 2 + 2 + 2).to_string());
+    witness.run("drop table comments").await;
+    // still harmless to the writers of the others
+    witness.run("update tasks set list_id = 2 where id = 1; update lists set project_id = 5").await;
+    assert_eq!(witness.dropped().await, 0);
+    witness.run("select * from pgherald.refresh()").await;
+    assert_eq!(witness.get(left).await, "8");
+    witness.run("select pgherald.unwatch('lists')").await;
+    assert_eq!(witness.get(left).await, "0");
+}
+
+#[tokio::test]
+async fn children_are_told_directly_and_through_their_mother() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create table mother (id int primary key, project_id int); create table child (more text) inherits (mother);
+             create table own (id int primary key) inherits (mother); select pgherald.watch('own', resource => 'own');
+             select pgherald.watch('mother', mode => '{mode}')"
+        ))
+        .await;
+        assert_eq!(witness.says("insert into child values (1, 7)").await, [r#"mother INSERT 7 ["1"]"#], "{mode}");
+        assert_eq!(witness.says("insert into own values (2, 7)").await, [r#"own INSERT 7 ["2"]"#], "{mode}");
+        assert_eq!(
+            witness.says("update mother set project_id = 7 where id = 1").await,
+            [r#"mother UPDATE 7 ["1"]"#],
+            "{mode}"
+        );
+        witness.run("create table second () inherits (mother)").await;
+        assert_ne!(
+            witness.get("select refresh_due from pgherald.watched where relation = 'mother'::regclass").await,
+            "null"
+        );
+        witness.run("select * from pgherald.refresh()").await;
+        assert_eq!(witness.says("insert into second values (3, 7)").await, [r#"mother INSERT 7 ["3"]"#], "{mode}");
+        assert_eq!(witness.get("pgherald.unwatch('mother')").await, "true");
+        assert_eq!(witness.says("insert into child values (4, 7)").await, Vec::<String>::new());
+        assert_eq!(witness.says("insert into own values (4, 7)").await, [r#"own INSERT 7 ["4"]"#]);
+    }
+}
+
+#[tokio::test]
+async fn the_plan_is_what_watch_does_and_takes_no_lock() {
+    let witness = Witness::new(COMMENTS).await;
+    // Somebody holds the strongest of locks.
+    let other = connect(&witness.url).await;
+    other.batch_execute("begin; lock table comments in row exclusive mode").await.unwrap();
+    let plan = "select string_agg(statement, '' order by n) from rows from (pgherald.plan('comments', 'task_id->list_id->project_id')) with ordinality p(statement, reason, n)";
+    let script = witness.get(plan).await;
+    assert_eq!(witness.get("select count(*) from pg_locks where relation = 'comments'::regclass and pid = pg_backend_pid() and mode <> 'AccessShareLock'").await, "0");
+    other.batch_execute("rollback").await.unwrap();
+    assert_eq!(witness.get("select count(*) from pgherald.watched").await, "0");
+    // Run by hand it does the same.
+    witness.run(&script).await;
+    assert_eq!(witness.get("pgherald.watch('comments', 'task_id->list_id->project_id')").await, "unchanged");
+    assert_eq!(
+        witness.get("select count(*) from pgherald.plan('comments', 'task_id->list_id->project_id')").await,
+        "0"
+    );
+    assert!(witness.fails("select pgherald.plan('comments')").await.contains("no column project_id"));
+}
