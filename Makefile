@@ -6,7 +6,7 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo build test test-matrix fmt lint postgres tools fuzz bench-sessions
+.PHONY: help demo build test test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,3 +44,6 @@ fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
 
 bench-sessions: postgres ## What a session costs, beside a plain tokio-tungstenite server
 	cargo bench --locked --bench sessions
+
+bench-writes: postgres ## What the triggers cost the writers: 20 minutes, three with QUICK=1
+	cargo bench --locked --profile dev --bench writes

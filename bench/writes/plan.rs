@@ -1,0 +1,105 @@
+//! What is measured in one run of the bench, and how often.
+
+use crate::cell::Cell;
+use crate::variant::{VARIANTS, Variant};
+use crate::workload::{WORKLOADS, Workload};
+
+/// How a commit reaches the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flush {
+    /// Not at all (fsync off): the CPU that a transaction takes, without the disk's noise.
+    None,
+    /// As this machine's disk does it.
+    Disk,
+    /// Two milliseconds later. `commit_delay` sleeps with the WAL's write lock held, right before the flush
+    /// (`XLogFlush` in xlog.c); with `commit_siblings` 0 it always does, and with fsync off it never does.
+    Slow,
+}
+
+impl Flush {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::None => "no flush",
+            Self::Disk => "the disk as it is",
+            Self::Slow => "2 ms added to each flush",
+        }
+    }
+
+    /// Options of a session.
+    pub const fn options(self) -> &'static str {
+        match self {
+            Self::Slow => "-c commit_delay=2000 -c commit_siblings=0",
+            Self::None | Self::Disk => "-c commit_delay=0",
+        }
+    }
+}
+
+pub struct Plan {
+    quick: bool,
+    only: Vec<String>,
+    pairs: Option<usize>,
+}
+
+impl Plan {
+    pub fn from_env() -> Self {
+        let text = |name| std::env::var(name).unwrap_or_default();
+        Self {
+            quick: !text("QUICK").is_empty(),
+            only: text("ONLY").split(',').map(|part| part.trim().to_owned()).collect(),
+            pairs: text("PAIRS").parse().ok(),
+        }
+    }
+
+    /// Whether it is everything, as often as it should be.
+    pub fn is_whole(&self) -> bool {
+        !self.quick && self.pairs.is_none() && self.only.iter().all(String::is_empty)
+    }
+
+    pub fn cells(&self) -> Vec<Cell> {
+        let mut cells = Vec::new();
+        for flush in [Flush::None, Flush::Disk, Flush::Slow] {
+            for workload in WORKLOADS {
+                for &clients in self.clients(flush) {
+                    cells.push(Cell { workload, flush, clients, pairs: self.pairs(flush), variants: variants(flush) });
+                }
+            }
+        }
+        cells.retain(|cell| self.only.iter().all(|part| cell.name().contains(part)));
+        cells
+    }
+
+    /// The workloads of the cells.
+    pub fn workloads(&self) -> Vec<&'static Workload> {
+        let cells = self.cells();
+        WORKLOADS.iter().filter(|workload| cells.iter().any(|cell| cell.workload.name == workload.name)).collect()
+    }
+
+    /// How often pgbench runs in all the cells.
+    pub fn runs(&self) -> usize {
+        self.cells().iter().map(Cell::runs).sum()
+    }
+
+    const fn clients(&self, flush: Flush) -> &'static [usize] {
+        match flush {
+            Flush::None => &[1],
+            _ if self.quick => &[32],
+            _ => &[1, 8, 32],
+        }
+    }
+
+    /// The added CPU is judged without the disk: more pairs there.
+    fn pairs(&self, flush: Flush) -> usize {
+        let usual = match (flush, self.quick) {
+            (Flush::None, false) => 11,
+            (_, false) => 5,
+            (Flush::None, true) => 3,
+            (_, true) => 1,
+        };
+        self.pairs.unwrap_or(usual)
+    }
+}
+
+/// The bare trigger only tells where the CPU goes.
+fn variants(flush: Flush) -> Vec<&'static Variant> {
+    VARIANTS.iter().filter(|variant| flush == Flush::None || !variant.only_cpu).collect()
+}

@@ -1,0 +1,79 @@
+//! The triggers that are compared. Each is put on for a run and taken off again, so that all write to the same tables.
+
+use crate::workload::Watched;
+
+pub struct Variant {
+    pub name: &'static str,
+    /// Whether it tells the listener anything: then a run in which too little was heard is an error.
+    pub tells: bool,
+    /// Whether it is measured only where CPU is.
+    pub only_cpu: bool,
+    kind: Kind,
+}
+
+enum Kind {
+    None,
+    /// A function of `FUNCTIONS`.
+    Plain(&'static str),
+    /// With these further arguments of `pgherald.watch`.
+    Watch(&'static str),
+}
+
+/// The first one is what the others are compared with.
+pub const VARIANTS: &[Variant] = &[
+    Variant { name: "none", tells: false, only_cpu: false, kind: Kind::None },
+    Variant { name: "bare", tells: false, only_cpu: true, kind: Kind::Plain("bare") },
+    Variant { name: "notify", tells: true, only_cpu: true, kind: Kind::Plain("only_notify") },
+    Variant { name: "statement", tells: true, only_cpu: false, kind: Kind::Watch("") },
+];
+
+/// What every statement trigger with transition tables costs, whatever it does, and what NOTIFY costs with it: below
+/// these no body of a trigger can be.
+pub const FUNCTIONS: &str = "
+    create function bare() returns trigger language plpgsql as 'begin return null; end';
+    create function only_notify() returns trigger language plpgsql as
+        'begin perform pg_catalog.pg_notify(''cache_invalidate'', ''x''); return null; end'";
+
+const OPERATIONS: &[(&str, &str)] =
+    &[("insert", "new table as n"), ("update", "old table as o new table as n"), ("delete", "old table as o")];
+
+impl Variant {
+    /// Statements that put the triggers on.
+    pub fn on(&self, tables: &[Watched]) -> String {
+        tables.iter().map(|table| self.on_one(table)).collect()
+    }
+
+    pub fn off(&self, tables: &[Watched]) -> String {
+        tables.iter().map(|table| self.off_one(table)).collect()
+    }
+
+    fn on_one(&self, Watched { name, project, id }: &Watched) -> String {
+        match self.kind {
+            Kind::None => String::new(),
+            Kind::Plain(function) => {
+                let one = |(operation, seen): &(&str, &str)| {
+                    format!(
+                        "create trigger plain_{operation} after {operation} on {name} referencing {seen} \
+                         for each statement execute function {function}();"
+                    )
+                };
+                OPERATIONS.iter().map(one).collect()
+            }
+            Kind::Watch(more) => {
+                let id = id.map(|column| format!(", id => array['{column}']::name[]")).unwrap_or_default();
+                format!("select pgherald.watch('{name}', project => '{project}'{id}{more});")
+            }
+        }
+    }
+
+    fn off_one(&self, Watched { name, .. }: &Watched) -> String {
+        match self.kind {
+            Kind::None => String::new(),
+            Kind::Plain(_) => {
+                let one = |(operation, _): &(&str, &str)| format!("drop trigger plain_{operation} on {name};");
+                OPERATIONS.iter().map(one).collect()
+            }
+            Kind::Watch(_) => format!("select pgherald.unwatch('{name}');"),
+        }
+    }
+}
