@@ -1,7 +1,7 @@
 -- A watched table keeps the names that it has, whatever it is called by now. A new one gets names that are readable, fit
 -- into 63 bytes, and are no other table's: tables may swap names, and two long names may begin alike.
 create or replace function pgherald.base_name(rel regclass) returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     chosen text;
     wanted text;

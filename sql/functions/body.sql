@@ -1,9 +1,8 @@
 -- The body of every generated trigger function. All of it is static SQL that runs with the writer's rights and search_path,
 -- so every name and operator in it is qualified; "set search_path" on the function would cost as much as the rest.
--- The latter leave one payload, or several in payloads. pgherald_tail is how every payload ends: the transaction, and the first
--- hundred characters of pgherald.origin. No nullif() there: it would look for "=" in the writer's search_path.
-create or replace function pgherald.body(declarations text, look text, tell text) returns text
-language sql immutable set search_path = '' as $$
+-- The statements leave a payload, or several in payloads; everything is one that needs no looking.
+create or replace function pgherald.body(declarations text, statements text, everything text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
     select format($body$
 #variable_conflict use_column
 declare
@@ -12,12 +11,7 @@ declare
     payloads pg_catalog.text[];
     sent pg_catalog.text;
 begin
-%s    pgherald_tail := pg_catalog.format(',"cursor":"%%s"%%s}', pg_catalog.pg_current_xact_id(), case when pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) ''
-        then pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100))) end);
 %s
-    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7999 then
-        payloads := pgherald.split(array[payload]);
-    end if;
     -- the emission. A full queue fails the COMMIT, where nobody can catch it; asking also frees what a dead listener left.
     if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.>) 0.9::pg_catalog.float8 then
         raise exception 'the notification queue is nearly full';
@@ -33,13 +27,20 @@ exception when others then
     begin
         perform pgherald.count_dropped(tg_relid, sqlerrm);
     exception when others then
-        null;
+        -- not even that: then everything of it to everyone, by nothing of ours
+        begin
+            if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<=) 0.9::pg_catalog.float8 then
+                sent := pg_catalog.pg_notify('cache_invalidate', %L);
+            end if;
+        exception when others then
+            null;
+        end;
     end;
     return null;
 end
-$body$, declarations, look, tell)
+$body$, declarations, statements, everything)
 $$;
 revoke all on function pgherald.body(text, text, text) from public;
 grant execute on function pgherald.body(text, text, text) to public;
 comment on function pgherald.body(text, text, text) is
-    'A trigger function around statements that look whether there is something to tell, and others that make it a payload: it sends, and what it cannot send it counts. No writer fails because of it.';
+    'A trigger function around statements that find out what to tell: it sends, and what it cannot send it counts. No writer fails because of it.';

@@ -1,6 +1,6 @@
 -- Plans and runs the queries of the triggers of a table over no rows.
 create or replace function pgherald.check_queries(rel regclass) returns void
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     source regclass;
     query text;

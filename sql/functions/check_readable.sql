@@ -1,6 +1,6 @@
 -- Called with the caller's rights by watch() and with the installer's by generate(), which is the one that reads.
 create or replace function pgherald.check_readable(rel regclass, other regclass, col name, owner oid) returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     installer oid := (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'pgherald');
     role oid;

@@ -1,6 +1,6 @@
 -- What cannot be watched safely is refused here, not discovered by a writer.
 create or replace function pgherald.check_watchable(rel regclass, mode text default 'statement') returns void
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     t record;
     other regclass;

@@ -1,6 +1,6 @@
 -- So that a refresh can follow a renamed column. Of no use after a restore, which gives new numbers: hence the table's oid.
 create or replace function pgherald.column_numbers(rel regclass, options jsonb) returns jsonb
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select jsonb_build_object('known', coalesce(jsonb_object_agg(format('%s.%s', c.relation::oid, a.attname), a.attnum), '{}'))
       from (select rel as relation, n.name
               from unnest(pgherald.names(options -> 'id') || pgherald.names(options -> 'columns') || pgherald.names(options -> 'include')) n(name)

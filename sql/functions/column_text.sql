@@ -1,10 +1,10 @@
--- plain: the text is short and needs no JSON escaping. The cast to the type of today is on purpose: where ALTER TABLE
--- changes the type it fails, the loss is counted, and no broken JSON gets out. int8 for all integers: they may grow.
+-- plain: the text is short and needs no JSON escaping. Where ALTER TABLE changes the type, the expression must fail, so that
+-- the loss is counted: a cast to the type of today would read '007' as 7. Integers may grow.
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
 create or replace function pgherald.column_text(
     rel regclass, col name, alias text default 'r',
     out expression text, out project text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     base record;
     generated text;
@@ -37,8 +37,8 @@ begin
     steady := plain or base.typtype = 'e'
         or builtin and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
     expression := case
-        when integral then format('%s.%I::pg_catalog.int8', alias, col)
-        when plain then format('%s.%I::pg_catalog.%I::pg_catalog.text', alias, col, base.typname)
+        when integral then format('(%s.%I operator(pg_catalog.|) 0::pg_catalog.int8)', alias, col)
+        when plain then format('coalesce(%s.%I, null::pg_catalog.%I)::pg_catalog.text', alias, col, base.typname)
         else format('%s.%I::pg_catalog.text', alias, col)
     end;
     project := case when integral then expression else format(

@@ -2,7 +2,7 @@
 -- Definer rights, because a writer has none on the sequence. The log stays readable when a trigger fails at every write:
 -- the first ten losses, then one in a hundred.
 create or replace function pgherald.count_dropped(relation oid, reason text) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     n bigint := nextval('pgherald.dropped');
 begin

@@ -1,5 +1,5 @@
 create or replace function pgherald.current_name(rel regclass, name text, options jsonb) returns text
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select coalesce(
         (select a.attname from pg_catalog.pg_attribute a
           where a.attrelid = rel and a.attname = name and a.attnum > 0 and not a.attisdropped),

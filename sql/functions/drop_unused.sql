@@ -1,6 +1,6 @@
 -- Definer rights, as generate(); harmless to everybody: only what no trigger can call any more goes.
 create or replace function pgherald.drop_unused() returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     unused record;
 begin

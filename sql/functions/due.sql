@@ -1,5 +1,5 @@
 create or replace function pgherald.due(rel regclass, out reason text, out triggers_due boolean)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
     select string_agg(distinct s.reason, '; '), coalesce(bool_or(s.kind = 'trigger'), false) into reason, triggers_due
       from pgherald.steps(rel, pgherald.settings(rel) - 'known') s;

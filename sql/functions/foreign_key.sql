@@ -1,6 +1,6 @@
 -- Of two foreign keys on one column the older is followed.
 create or replace function pgherald.foreign_key(rel regclass, col name, out target regclass, out key name)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select c.confrelid::regclass, k.attname
       from pg_catalog.pg_constraint c
       join pg_catalog.pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]

@@ -1,6 +1,6 @@
 create or replace function pgherald.function_sources(rel regclass, options jsonb, base text)
 returns table (relation regclass, name text, arguments text, body text, steady boolean, purpose text, queries text[])
-language plpgsql stable set search_path = '' set quote_all_identifiers = off as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 #variable_conflict use_column
 declare
     operation text;

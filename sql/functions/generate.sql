@@ -3,7 +3,7 @@
 -- What they contain is read from the comment of the table's own trigger, which only the table's owner can write:
 -- so it is harmless that everybody may call this. Without such a comment they are empty, for watch() to make its triggers.
 create or replace function pgherald.generate(rel regclass, path_length integer default 1) returns void
-language plpgsql volatile security definer set search_path = '' as $$
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     options jsonb := pgherald.settings(rel) - 'known';
     base text := pgherald.base_name(rel);

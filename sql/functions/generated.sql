@@ -1,7 +1,7 @@
 create or replace function pgherald.generated(
     out base text, out role text, out step integer, out function oid, out name name)
 returns setof record
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select m[1], m[2], m[3]::integer, p.oid, p.proname
       from pg_catalog.pg_proc p
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'

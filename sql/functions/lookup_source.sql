@@ -1,6 +1,6 @@
 -- The projects of rows of a table in the middle of a path, in the order of their keys.
 create or replace function pgherald.lookup_source(rel regclass, options jsonb, step integer) returns text
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     p record;
     joins text := '';

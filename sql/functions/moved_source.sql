@@ -1,7 +1,7 @@
 -- A row in the middle of a path now leads to another project: whatever reached its project through it has moved along.
 -- All of the resource is told, to the projects that it left and to those that it came to.
 create or replace function pgherald.moved_source(rel regclass, options jsonb, base text, step integer, out body text, out steady boolean, out queries text[])
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     p record := pgherald.parts(rel, options, base, 'UPDATE', 'r');
     here record;
@@ -34,13 +34,12 @@ $body$    for changed in %s loop
     if seen operator(pg_catalog.=) 0 or seen operator(pg_catalog.=) 1 and not changed then
         return null;
     end if;
-$body$, queries[1]), format(
-$body$    %s
+%s    %s
       into payloads;
     if payloads is null then
         return null;
     end if;$body$,
-        queries[2]));
+        queries[1], p.tail_first, queries[2]), p.everything);
 end $$;
 revoke all on function pgherald.moved_source(regclass, jsonb, text, integer) from public;
 grant execute on function pgherald.moved_source(regclass, jsonb, text, integer) to public;

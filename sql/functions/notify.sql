@@ -2,7 +2,7 @@
 -- a lost notification is counted in the same way.
 create or replace function pgherald.notify(resource text, id text, action text default 'UPDATE', project_id text default null)
 returns void
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     everyone boolean := coalesce(octet_length(project_id) > 200, true);
     payload text := format('{"resource":%s,"action":"%s","project_id":%s,"ids":%s,"cursor":"%s"%s}',

@@ -2,7 +2,7 @@
 create or replace function pgherald.options(
     rel regclass, project text, id name[], resource text, max_ids integer, columns name[], include name[], mode text, always boolean)
 returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     col name;
     step record;
@@ -16,6 +16,9 @@ begin
             using errcode = 'invalid_parameter_value', hint = 'Pass array[''column'', ...], or leave it out.';
     elsif resource = '' or octet_length(resource) > 200 then
         raise exception 'cannot watch %: a resource has 1 to 200 bytes', rel using errcode = 'invalid_parameter_value';
+    elsif coalesce(resource, (select c.relname from pg_catalog.pg_class c where c.oid = rel)) ~ E'[\\u0001-\\u001f\\u007f-\\u009f]' then
+        raise exception 'cannot watch %: its name, or resource, has control characters, and no frame carries those', rel
+            using errcode = 'invalid_parameter_value', hint = 'Pass resource => ''a label without them''.';
     elsif max_ids is null or max_ids not between 1 and 10000 then
         raise exception 'cannot watch %: max_ids is %, and may be 1 to 10000', rel, coalesce(max_ids::text, 'null')
             using errcode = 'invalid_parameter_value';

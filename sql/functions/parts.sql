@@ -7,8 +7,9 @@ create or replace function pgherald.parts(
     out id text, out separator text, out list text,
     out project text, out k_type text, out is_known text, out via text, out lookup text,
     out included text, out compared text,
-    out named text, out whole text, out everywhere text, out steady boolean)
-language plpgsql stable set search_path = '' as $$
+    out named text, out named_at_once text, out whole text, out everywhere text, out steady boolean,
+    out tail text, out tail_first text, out everything text)
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     head text := replace(format('{"%s":%s,"action":"%s","project_id":',
         case when options ? 'resource' then 'resource' else 'table' end,
@@ -24,6 +25,11 @@ declare
     own record;             -- and their columns
     final record;
 begin
+    -- No nullif() for the origin: it would look for "=" in the writer's search_path.
+    tail := $q$pg_catalog.format(',"cursor":"%s"%s}', pg_catalog.pg_current_xact_id(), case when pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) ''
+            then pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100))) end)$q$;
+    tail_first := format(E'        pgherald_tail := %s;\n', tail);
+    everything := replace(head, '%%', '%') || '"*","ids":null}';
     everywhere := format('pg_catalog.format(%L, pgherald_tail)', head || '"*","ids":null%s');
     steady := true;
     if operation = 'TRUNCATE' then
@@ -93,6 +99,7 @@ begin
     end if;
 
     named := format('pg_catalog.format(%L, %s, ids, pgherald_tail)', head || slot || ',"ids":' || list || '%s', slot_value);
+    named_at_once := format('pg_catalog.format(%L, %s, ids, %s)', head || slot || ',"ids":' || list || '%s', slot_value, tail);
     whole := format('pg_catalog.format(%L, %s, pgherald_tail)', head || slot || ',"ids":null%s', slot_value);
 end $$;
 revoke all on function pgherald.parts(regclass, jsonb, text, text, text) from public;

@@ -4,7 +4,7 @@
 -- and types that are not PostgreSQL's own, whose functions anybody may have written.
 create or replace function pgherald.path(rel regclass, project text)
 returns table (step integer, relation regclass, col name, key name, key_type text, key_collation text)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     owner oid := (select c.relowner from pg_catalog.pg_class c where c.oid = rel);

@@ -3,7 +3,7 @@ create or replace function pgherald.plan(
     max_ids integer default 1000, columns name[] default null, include name[] default null,
     mode text default 'statement', always boolean default false)
 returns table (statement text, reason text)
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select s.statement, s.reason
       from pgherald.steps(rel, pgherald.options(rel, project, id, resource, max_ids, columns, include, mode, always)) s
 $$;

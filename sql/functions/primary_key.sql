@@ -1,6 +1,6 @@
 -- INCLUDE columns of the index are no key columns.
 create or replace function pgherald.primary_key(rel regclass) returns name[]
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     select array_agg(a.attname order by k.position)
       from pg_catalog.pg_index i
      cross join unnest(i.indkey) with ordinality k(attnum, position)

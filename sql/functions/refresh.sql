@@ -1,14 +1,20 @@
 -- After a migration of the application. One table that cannot be watched any more does not stop the others; what it
 -- cannot send meanwhile is counted and makes browsers refetch.
 create or replace function pgherald.refresh() returns table (relation regclass, outcome text, reason text)
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     message text;
     advice text;
     lost record;
 begin
-    for relation in select w.relation from pgherald.watched w order by w.relation::text loop
+    for relation in
+        select t.tgrelid from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid
+         where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null
+         order by c.relispartition, t.tgrelid::regclass::text
+    loop
+        -- a partition that was attached since: its parent has just taken it over
+        continue when pgherald.settings(relation) is null;
         begin
             outcome := pgherald.watch_again(relation);
             reason := null;

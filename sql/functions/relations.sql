@@ -1,7 +1,7 @@
 -- A statement trigger sees only the statements that name its table, so partitions and children have their own.
 -- A child that is watched by itself is its own business; a partition never is.
 create or replace function pgherald.relations(rel regclass) returns setof regclass
-language sql stable set search_path = '' as $$
+language sql stable set search_path = pg_catalog, pg_temp as $$
     with recursive tree as (
         select rel::oid as oid
         union

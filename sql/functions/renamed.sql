@@ -1,5 +1,5 @@
 create or replace function pgherald.renamed(rel regclass, options jsonb) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     result jsonb := options - 'known';
     list text;

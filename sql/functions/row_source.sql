@@ -3,7 +3,7 @@
 create or replace function pgherald.row_source(
     rel regclass, options jsonb, base text, operation text,
     out body text, out steady boolean, out queries text[])
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     p record := pgherald.parts(rel, options, base, operation, case when operation = 'DELETE' then 'old' else 'new' end);
     old record := pgherald.parts(rel, options, base, operation, 'old');
@@ -27,8 +27,9 @@ begin
 $body$    if %s then
         return null;
     end if;
-$body$, same) end),
-        concat(format(
+$body$, same) end,
+            p.tail_first,
+            format(
 $body$    if pg_catalog.current_setting('pgherald.rows', true) operator(pg_catalog.<>) '' then
         seen := pg_catalog.current_setting('pgherald.rows', true)::pg_catalog.int8 operator(pg_catalog.+) 1;
     end if;
@@ -58,7 +59,8 @@ $body$    if ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old
         payload := %s;
         payloads := pgherald.split(array[first, payload]);
     end if;
-$body$, told) end));
+$body$, told) end,
+            E'    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7999 then\n        payloads := pgherald.split(array[payload]);\n    end if;'), p.everything);
 end $$;
 revoke all on function pgherald.row_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.row_source(regclass, jsonb, text, text) to public;

@@ -2,7 +2,7 @@
 -- It is a comment, so pg_dump carries it and a renamed table keeps it; on a trigger, so only the table's owner can write
 -- it. One that was overwritten by hand counts as none.
 create or replace function pgherald.settings(rel regclass) returns jsonb
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     options jsonb := (select pg_catalog.obj_description(t.oid, 'pg_trigger')::jsonb
               from pg_catalog.pg_trigger t

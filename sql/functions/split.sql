@@ -2,7 +2,7 @@
 -- 65,536 bytes are about ten notifications: beyond that, and for an id that fits nowhere, the whole resource is told.
 -- A quote inside a JSON string has a backslash, so what is searched for here is nowhere but where it belongs.
 create or replace function pgherald.split(payloads text[]) returns text[]
-language plpgsql immutable set search_path = '' as $$
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
     done text[] := '{}';
     payload text;

@@ -9,7 +9,7 @@
 create or replace function pgherald.statement_source(
     rel regclass, options jsonb, base text, operation text,
     out body text, out steady boolean, out queries text[])
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     p record := pgherald.parts(rel, options, base, operation, 'r');
     max_ids integer := (options ->> 'max_ids')::integer;
@@ -23,6 +23,7 @@ declare
     many text[];
     bounded text[];
     limited text[];
+    too_long text := E'        if pg_catalog.octet_length(payload) operator(pg_catalog.>) 7999 then\n            payloads := pgherald.split(array[payload]);\n        end if;\n';
     shown text;             -- the end of a payload with rows
     fits text;              -- and whether there is room for it
     single text;
@@ -32,7 +33,7 @@ declare
 begin
     steady := p.steady;
     if operation = 'TRUNCATE' then
-        body := pgherald.body('', '', format('    payload := %s;', p.everywhere));
+        body := pgherald.body('', format(E'%s        payload := %s;', p.tail_first, p.everywhere), p.everything);
         return;
     end if;
     foreach this in array case operation when 'INSERT' then array['pgherald_new'] when 'DELETE' then array['pgherald_old']
@@ -114,32 +115,22 @@ begin
     queries := array[single, one, grouped, bulk];
 
     body := pgherald.body(
-        concat(format(E'    seen pg_catalog.int8 := 0;\n    ids pg_catalog.text;\n    k %s;\n', p.k_type),
+        concat(format(E'    seen pg_catalog.int8;\n    ids pg_catalog.text;\n    k %s;\n    old_k %1$s;\n', p.k_type),
             case when with_rows then E'    x pg_catalog.text;\n' end,
-            case when moves or try_one then format(E'    old_k %s;\n', p.k_type) end,
             case when moves then E'    old_ids pg_catalog.text;\n' end,
             case when moves and with_rows then E'    old_x pg_catalog.text;\n' end,
-            case when by_columns then E'    changed pg_catalog.bool;\n' end,
-            case when try_one then E'    one_project pg_catalog.bool;\n' end),
+            case when by_columns then E'    changed pg_catalog.bool;\n' end),
         format($body$    for %s in
         %s
     loop
-        seen := seen operator(pg_catalog.+) 1;
+        seen := coalesce(seen, 0) operator(pg_catalog.+) 1;
 %s    end loop;
-    if seen operator(pg_catalog.=) 0%s then
-        return null;
-    end if;
-$body$,
-            concat('ids, k', case when with_rows then ', x' end, case when moves then ', old_ids, old_k' end,
-                   case when moves and with_rows then ', old_x' end, case when by_columns then ', changed' end),
-            single,
-            case when try_one and moves then E'        one_project := k operator(pg_catalog.=) old_k;\n'
-                 when try_one then E'        one_project := k operator(pg_catalog.=) old_k;\n        old_k := k;\n' end,
-            case when by_columns then ' or seen operator(pg_catalog.=) 1 and not changed' end),
-        format($body$    if seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
+    if seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
         payload := %s;
-%s    else
-%s        if payload is null and seen operator(pg_catalog.<=) %s then
+%s%s    elsif seen is null%s then
+        return null;
+    else
+%s%s        if payload is null and seen operator(pg_catalog.<=) %s then
             %s
               into payloads;
         end if;
@@ -147,20 +138,28 @@ $body$,
             %s
         end if;
     end if;$body$,
-            p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end,
-            p.named,
+            concat('ids, k', case when with_rows then ', x' end, case when moves then ', old_ids, old_k' end,
+                   case when moves and with_rows then ', old_x' end, case when by_columns then ', changed' end),
+            single,
+            case when try_one and not moves then E'        old_k := coalesce(old_k, k);\n' end,
+            p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end
+                || case when by_columns then ' and changed' else '' end,
+            p.named_at_once,
             case when with_rows then format(E'        if %s then\n            payload := pg_catalog.concat(pg_catalog.left(payload, -1), %s);\n        end if;\n', fits, shown) end,
-            case when try_one then format($body$        if seen operator(pg_catalog.=) 2 and one_project then
+            case when p.separator = ',' then too_long end,
+            case when by_columns then ' or seen operator(pg_catalog.=) 1 and not changed' end,
+            p.tail_first,
+            case when try_one then format($body$        if seen operator(pg_catalog.=) 2 and k operator(pg_catalog.=) old_k then
             %s
               into seen, ids, k;
             if ids is not null and seen operator(pg_catalog.<=) %s and %s then
                 payload := %s;
-            end if;
+%s            end if;
         end if;
-$body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named) end,
+$body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named, too_long) end,
             max_ids * case when moves then 2 else 1 end,
             grouped,
-            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end));
+            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end), p.everything);
 end $$;
 revoke all on function pgherald.statement_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.statement_source(regclass, jsonb, text, text) to public;

@@ -6,14 +6,14 @@
 --   comment    holds the options, and is what generate() reads; without a reason where only the numbers of columns are new
 create or replace function pgherald.steps(rel regclass, options jsonb)
 returns table (kind text, statement text, reason text)
-language plpgsql stable set search_path = '' set quote_all_identifiers = off as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 #variable_conflict use_column
 declare
     own text := pgherald.base_name(rel);
     owner regrole := (select c.relowner from pg_catalog.pg_class c where c.oid = rel);
     enabled "char" := case when (options ->> 'always')::boolean then 'A' else 'O' end;
     steady_settings text := ' set timezone = ''UTC'' set datestyle = ''ISO, YMD'' set intervalstyle = ''postgres'' set bytea_output = ''hex'''
-        ' set extra_float_digits = 1 set lc_monetary = ''C'' set quote_all_identifiers = off set search_path = ''''';
+        ' set extra_float_digits = 1 set lc_monetary = ''C'' set quote_all_identifiers = off set search_path = pg_catalog, pg_temp';
     known jsonb := pgherald.column_numbers(rel, options);
     w record;
     old record;

@@ -2,7 +2,7 @@
 -- refuses a table that has a trigger of the same name.
 create or replace function pgherald.trigger_definitions(rel regclass, options jsonb, base text)
 returns table (relation regclass, name text, function text, by_row boolean, definition text)
-language plpgsql stable set search_path = '' as $$
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     operation text;

@@ -1,6 +1,6 @@
 -- DROP TRIGGER takes ACCESS EXCLUSIVE: a short lock, but one that waits for every reader before it and holds up every one behind.
 create or replace function pgherald.unwatch(rel regclass) returns boolean
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     t record;
     own text := pgherald.base_name(rel);

@@ -7,7 +7,7 @@ create or replace function pgherald.watch(
     max_ids integer default 1000, columns name[] default null, include name[] default null,
     mode text default 'statement', always boolean default false)
 returns text
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     options jsonb := pgherald.options(rel, project, id, resource, max_ids, columns, include, mode, always);
     known boolean := pgherald.settings(rel) is not null;

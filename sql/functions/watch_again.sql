@@ -1,6 +1,6 @@
 -- The options as they were given, on the table as it is now; a renamed column is followed.
 create or replace function pgherald.watch_again(rel regclass) returns text
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     options jsonb := pgherald.settings(rel);
 begin

@@ -3,7 +3,7 @@
 -- Partitions are their parent's business and have no row.
 create or replace function pgherald.watch_all(schema name, project text default 'project_id', skip name[] default '{}')
 returns table (relation regclass, outcome text, reason text)
-language plpgsql volatile set search_path = '' as $$
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
     known boolean;
