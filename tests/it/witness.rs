@@ -1,14 +1,48 @@
 //! What the triggers say: a database, a writer, and a listener beside them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
+use pgherald::event::Invalidation;
 use pgherald::migrate;
+use pgherald::resource::ResourceNames;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::world::{Database, Url};
+
+/// The ways of watching in which the cases of [`told`] are run: what stands for `$mode` in their schemas, behind the
+/// other arguments of `pgherald.watch`.
+pub const MODES: &[&str] = &[""];
+
+/// Runs statements, one case after the other, in every mode. A case is a write and all that it changes, as [`rows`] has
+/// it: exactly that must be told, and nothing may be lost.
+pub async fn told(schema: &str, cases: &[(&str, &str)]) {
+    for mode in MODES {
+        let mut witness = Witness::new(&schema.replace("$mode", mode)).await;
+        witness.payloads().await;
+        for (sql, expected) in cases {
+            assert_eq!(witness.covers(&sql.replace("$mode", mode)).await, rows(expected, mode), "{mode} {sql}");
+        }
+        assert_eq!(witness.dropped().await, 0, "{mode}");
+    }
+}
+
+/// `tasks INSERT 7/1 7/2, words DELETE */*` as a set of `tasks INSERT 7/1` and so on: table, action, project and id, "*"
+/// for all of them. What differs in row mode stands behind ` | `: there a row that moves to another partition is deleted
+/// and inserted.
+pub fn rows(text: &str, mode: &str) -> BTreeSet<String> {
+    let text = text.split(" | ").nth(usize::from(mode.contains("row"))).or(text.split(" | ").next()).unwrap();
+    let parts = text.split(", ").filter(|part| !part.is_empty());
+    let each = |part: &str| {
+        let [table, action, rows @ ..] = &part.split(' ').collect::<Vec<_>>()[..] else { panic!("{part}") };
+        assert!(!rows.is_empty(), "{part}");
+        rows.iter().map(|row| format!("{table} {action} {row}")).collect::<Vec<_>>()
+    };
+    parts.flat_map(each).collect()
+}
 
 /// A migrated database, a writer, and what a listener hears.
 pub struct Witness {
@@ -30,6 +64,11 @@ impl Witness {
         let Database { url, mut client } = database;
         migrate::run(&mut client, |_| {}).await.unwrap();
         client.batch_execute(sql).await.unwrap();
+        Self::of(Database { url, client }).await
+    }
+
+    /// Listens in a database, whatever there is in it.
+    pub async fn of(Database { url, client }: Database) -> Witness {
         let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, heard) = mpsc::unbounded_channel();
         tokio::spawn(async move {
@@ -90,6 +129,31 @@ impl Witness {
         self.run(sql).await;
         let mut all: Vec<_> = self.payloads().await.iter().map(|p| summary(p)).collect();
         all.sort();
+        all
+    }
+
+    /// Runs `sql`; the rows that are told, as [`rows`] has them.
+    pub async fn covers(&mut self, sql: &str) -> BTreeSet<String> {
+        self.run(sql).await;
+        self.covered().await
+    }
+
+    /// The rows that have been told so far, as [`rows`] has them. The daemon's own parser must read each payload.
+    pub async fn covered(&mut self) -> BTreeSet<String> {
+        let mut all = BTreeSet::new();
+        for payload in self.payloads().await {
+            let names = ResourceNames::default();
+            Invalidation::parse(&payload, &names).unwrap_or_else(|error| panic!("{error}: {payload}"));
+            let event: Value = serde_json::from_str(&payload).unwrap();
+            let text = |name: &str| event[name].as_str().map(str::to_owned);
+            let (table, action) = (text("table").or(text("resource")).unwrap(), text("action").unwrap());
+            let ids = event["ids"].as_array().map_or_else(
+                || vec!["*".to_owned()],
+                |ids| ids.iter().map(|id| id.as_str().unwrap().to_owned()).collect(),
+            );
+            let project = text("project_id").unwrap();
+            all.extend(ids.iter().map(|id| format!("{table} {action} {project}/{id}")));
+        }
         all
     }
 
