@@ -1,6 +1,6 @@
 //! What must hold, and does not yet. Not in main.rs: a test goes to its own file when the product is mended.
 
-use crate::witness::told;
+use crate::witness::{Witness, told};
 
 /// PostgreSQL puts a row that MERGE moves into the transition tables of INSERT and DELETE, and fires the UPDATE trigger.
 #[tokio::test]
@@ -25,4 +25,113 @@ async fn merge_that_moves_a_row_to_another_partition_since_15() {
         ],
     )
     .await;
+}
+
+/// Nothing is counted where the counting itself has no rights or fails: then nobody is told.
+#[tokio::test]
+async fn a_loss_that_cannot_be_counted_is_told_all_the_same() {
+    let long = "insert into words values (repeat('x', 9000), 7)";
+    let done = "update tasks set done = true where id = 1";
+    for (broken, write) in [
+        ("revoke usage on schema pgherald from public", long),
+        ("revoke execute on all functions in schema pgherald from public", long),
+        (
+            "revoke execute on function pgherald.count_dropped(oid, text) from public; alter table tasks rename project_id to p",
+            done,
+        ),
+        ("drop function pgherald.count_dropped(oid, text); alter table tasks rename project_id to p", done),
+        ("drop sequence pgherald.dropped; alter table tasks rename project_id to p", done),
+    ] {
+        let told = crate::writers::first_told(broken, write, "true").await;
+        assert!(told.ends_with("/*") || told == "reconnect notification_dropped", "{broken}: {told}");
+    }
+}
+
+/// Types are looked for in pg_temp first, also under `set search_path = ''`: anybody who may make a temporary type runs
+/// code with the rights of whoever installed pgherald.
+#[tokio::test]
+async fn functions_with_definer_rights_run_nothing_of_their_callers() {
+    let role = crate::world::unique("low");
+    for call in [
+        "count_dropped(1, 'x')",
+        "drop_unused('{}')",
+        "generate('tasks'::pg_catalog.regclass)",
+        "watch('tasks'::pg_catalog.regclass)",
+    ] {
+        let witness =
+            Witness::new("create table tasks (id int primary key, project_id int); create table ran_as (role text)")
+                .await;
+        let sql = format!(
+            "create role {role}; grant all on schema public to {role}; alter table tasks owner to {role}; grant insert on ran_as to {role};
+             set role {role};
+             create function pg_temp.f(oid) returns bool language plpgsql as
+                 'begin insert into public.ran_as values (current_user); return true; end';
+             create domain pg_temp.regclass as oid check (pg_temp.f(value));
+             create domain pg_temp.regrole as oid check (pg_temp.f(value));
+             create domain pg_temp.regprocedure as oid check (pg_temp.f(value))"
+        );
+        witness.run(&sql).await;
+        let called = witness.client.batch_execute(&format!("select pgherald.{call}")).await;
+        witness.run("reset role; discard temp").await;
+        let ran = witness.get("select string_agg(distinct role, ',') from ran_as").await;
+        witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
+        assert_eq!(ran, "null", "{call}");
+        called.unwrap();
+    }
+}
+
+/// A temporary type of the writer's stands before PostgreSQL's own.
+#[tokio::test]
+async fn temporary_types_of_the_writer_cost_no_notification() {
+    let mut witness = Witness::new("create table words (id text primary key, project_id int); select pgherald.watch('words');
+        create type pg_temp.text as enum ('x'); create type pg_temp.json as enum ('x'); create type pg_temp.regclass as enum ('x')").await;
+    let told = witness.covers("insert into words values (repeat('x', 9000), 7)").await;
+    assert_eq!(told, ["words INSERT 7/*".to_owned()].into());
+}
+
+/// The cast to the type of the day before yesterday names other rows than those that changed.
+#[tokio::test]
+async fn a_retyped_key_is_named_as_it_reads_or_not_at_all() {
+    for (kind, value) in [("text", "'007'"), ("numeric", "1.5"), ("double precision", "1e-3"), ("jsonb", "'2.5'")] {
+        let mut witness =
+            Witness::new("create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')")
+                .await;
+        witness.run(&format!("alter table tasks alter id type {kind} using to_json(id)::text::{kind}")).await;
+        let told = witness.covers(&format!("insert into tasks values ({value}, 7)")).await;
+        let right = [format!("tasks INSERT 7/{}", value.trim_matches('\'').replace("1e-3", "0.001"))].into();
+        assert!(
+            told == right || told == ["tasks INSERT 7/*".to_owned()].into() || witness.dropped().await == 1,
+            "{kind}: {told:?}"
+        );
+    }
+}
+
+/// The daemon reads no such name, so every change of that table is untold.
+#[tokio::test]
+async fn names_with_control_characters_are_told_or_refused() {
+    for setup in [
+        "create table \"a\tb\" (id int primary key, project_id int); select pgherald.watch('\"a\tb\"')",
+        "create table \"a\tb\" (id int primary key, project_id int); select pgherald.watch('\"a\tb\"', resource => E'c\\nd')",
+    ] {
+        let mut witness = Witness::new("").await;
+        if witness.client.batch_execute(setup).await.is_ok() {
+            // panics where the daemon's parser refuses
+            assert_eq!(witness.covers("insert into \"a\tb\" values (1, 7)").await.len(), 1);
+        }
+    }
+}
+
+/// The partition is told as failed, although its parent takes it over in the same run.
+#[tokio::test]
+async fn a_refresh_takes_over_an_attached_table_that_was_watched_by_itself_and_says_so() {
+    let witness = Witness::new(
+        "create table p (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+         create table a (id int, project_id int, primary key (id, project_id)); select pgherald.watch('p'), pgherald.watch('a');
+         alter table p attach partition a for values in (7)",
+    )
+    .await;
+    let said = witness
+        .get("select string_agg(concat(relation, ' ', outcome), ', ' order by relation::text) from pgherald.refresh()")
+        .await;
+    assert!(!said.contains("failed"), "{said}");
 }

@@ -89,8 +89,13 @@ impl Database {
 
     /// An empty one on `server`.
     pub async fn on(server: String) -> Self {
+        Self::with(server, "").await
+    }
+
+    /// An empty one on `server`, with these options of CREATE DATABASE.
+    pub async fn with(server: String, options: &str) -> Self {
         let name = unique("pgherald_test");
-        connect(&server).await.batch_execute(&format!("create database {name}")).await.unwrap();
+        connect(&server).await.batch_execute(&format!("create database {name} {options}")).await.unwrap();
         let mut url = reqwest::Url::parse(&server).unwrap();
         url.set_path(&name);
         let client = connect(url.as_str()).await;

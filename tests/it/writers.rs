@@ -1,2 +1,136 @@
-//! No writer is ever hurt: where a notification cannot be sent, the write commits, the loss is counted, and the sessions
-//! are told to ask again.
+//! No writer is ever hurt: where a notification cannot be sent, the write commits, the loss is counted, and every session
+//! is told to ask again.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use crate::world::{World, connect, unique};
+
+/// A key that is too long for one notification, so that `pgherald.split` is needed.
+pub const WORDS: &str = "create table words (id text primary key, project_id int); select pgherald.watch('words');";
+
+/// What the sessions are told first when `broken` has been done to the sample application and a role without any rights
+/// but to its tables then writes. The write commits, and `holds` is true afterwards.
+pub async fn first_told(broken: &str, write: &str, holds: &str) -> String {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run(WORDS).await;
+    let role = unique("writer");
+    world.run(broken).await;
+    world.run(&format!("create role {role}; grant all on all tables in schema public to {role}")).await;
+    let writer = connect(&world.database.url).await;
+    writer.batch_execute(&format!("set role {role}")).await.unwrap();
+    writer.batch_execute(write).await.unwrap_or_else(|error| panic!("{broken}: {write}: {error:?}"));
+    let began = Instant::now();
+    let row = world.database.client.query_one(&format!("select {holds}"), &[]).await.unwrap();
+    assert!(row.get::<_, bool>(0), "{broken}: {holds}");
+    let told = alice.short().await;
+    // A heartbeat of the tests is 0.5 s; a slow machine gets ten times as much.
+    assert!(began.elapsed() < Duration::from_secs(5), "{broken}: told after {:?}", began.elapsed());
+    world.run(&format!("drop owned by {role}; drop role {role}")).await;
+    told
+}
+
+/// The number of losses, as the daemon reads it.
+const LOST: &str = "coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
+
+/// Each of these costs one notification.
+async fn loses(cases: &[(&str, &str, &str)]) {
+    let each = cases.iter().map(|(broken, write, holds)| async move {
+        let told = first_told(broken, write, &format!("{holds} and {LOST} = 1")).await;
+        assert_eq!(told, "reconnect notification_dropped", "{broken}");
+    });
+    join_all(each).await;
+}
+
+const DONE: &str = "update tasks set done = true where title like 'Choose%'";
+const IS_DONE: &str = "(select done from tasks where title like 'Choose%')";
+
+#[tokio::test]
+async fn columns_that_were_changed_beneath_us() {
+    loses(&[
+        ("alter table tasks rename project_id to project", DONE, IS_DONE),
+        ("alter table tasks rename id to task_id", DONE, IS_DONE),
+        ("alter table tasks drop column project_id", DONE, IS_DONE),
+        ("alter table tasks drop column id", DONE, IS_DONE),
+        ("alter table tasks drop constraint tasks_project_id_fkey, alter project_id type text using 'p-' || project_id", DONE, IS_DONE),
+        ("alter table tasks drop constraint tasks_project_id_fkey, alter project_id type int[] using array[project_id]", DONE, IS_DONE),
+        ("alter table tasks alter id drop identity; alter table tasks alter id type text using 't-' || id", DONE, IS_DONE),
+        // too many digits for the type that it had
+        ("alter table tasks alter id drop identity; alter table tasks alter id type numeric using id + 1e30", DONE, IS_DONE),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn rights_functions_and_casts_that_were_changed_beneath_us() {
+    let (long, is_long) =
+        ("insert into words values (repeat('x', 9000), 7)", "exists (select from words where length(id) = 9000)");
+    loses(&[
+        ("revoke execute on function pg_notify(text, text) from public", DONE, IS_DONE),
+        ("revoke execute on function pg_notification_queue_usage() from public", DONE, IS_DONE),
+        ("revoke execute on function pgherald.split(text[]) from public", long, is_long),
+        ("drop function pgherald.split", long, is_long),
+        (
+            "create or replace function pgherald.split(payloads text[]) returns text[] language plpgsql
+                 as 'begin raise exception ''broken''; end'",
+            long,
+            is_long,
+        ),
+        // casts of somebody else's between types of PostgreSQL's own, and one that PostgreSQL has itself
+        (
+            "create function boom(int8) returns text language plpgsql as 'begin raise ''hijacked''; end';
+             create cast (int8 as text) with function boom(int8)",
+            DONE,
+            IS_DONE,
+        ),
+        (
+            "create function boom(uuid) returns text language plpgsql as 'begin raise ''hijacked''; end';
+             create cast (uuid as text) with function boom(uuid)",
+            "update sprints set name = 'x' where project_id = 7",
+            "exists (select from sprints where name = 'x')",
+        ),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn an_id_of_ten_kilobytes_is_told_as_the_whole_resource() {
+    let told = first_told("select 1", "insert into words values (repeat('x', 10240), 7)", &format!("{LOST} = 0")).await;
+    assert_eq!(told, "word INSERT 7/*");
+    let quotes = "insert into words values (repeat(E'\\x01\"\\\\', 10240), 7), ('b', 7)";
+    assert_eq!(first_told("select 1", quotes, &format!("{LOST} = 0")).await, "word INSERT 7/*");
+}
+
+#[tokio::test]
+async fn one_loss_in_a_transaction_takes_nothing_else_with_it() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run("alter table sprints rename id to key; begin; update tasks set done = true where id = 1; update sprints set name = 'x'; update tasks set done = true where id = 2; commit").await;
+    let mut told = vec![alice.short().await, alice.short().await, alice.short().await];
+    told.sort();
+    assert_eq!(told, ["reconnect notification_dropped", "task UPDATE 7/1", "task UPDATE 7/2"]);
+    // and the next watch mends it
+    world.run("select pgherald.refresh(); update sprints set name = 'y' where project_id = 7").await;
+    while alice.short().await != "sprint UPDATE 7/00000000-0000-4000-8000-000000000007" {}
+}
+
+#[tokio::test]
+async fn a_trigger_function_that_somebody_rewrote_is_put_right_by_the_next_watch() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world
+        .run(
+            "do $$ declare f regproc; begin
+                 select tgfoid::regproc into f from pg_trigger where tgrelid = 'tasks'::regclass and tgname = 'pgherald_update';
+                 execute format('create or replace function %s() returns trigger language plpgsql as %L', f, 'begin raise ''broken''; end');
+             end $$",
+        )
+        .await;
+    // nobody but the installer can do that, and nothing of ours runs then
+    assert!(world.database.client.batch_execute(DONE).await.is_err());
+    world.run("select pgherald.refresh()").await;
+    world.run(DONE).await;
+    alice.hears(&["task UPDATE 7/2"]).await;
+}
