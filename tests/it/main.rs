@@ -37,3 +37,4 @@ mod writers_settings;
 mod writes;
 mod writes_beneath;
 mod writes_tables;
+mod writes_transactions;

@@ -53,8 +53,8 @@ async fn settings_of_the_writers_session() {
             "set search_path = pg_temp",
             "set search_path = nowhere, \"$user\"",
             "set datestyle = 'German'; set timezone = 'Asia/Kathmandu'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'; set extra_float_digits = -15",
-            "set plan_cache_mode = force_generic_plan; set jit_above_cost = 0; set parallel_setup_cost = 0; set parallel_tuple_cost = 0",
-            "set enable_hashagg = off; set enable_sort = off; set work_mem = '64kB'; set enable_seqscan = off",
+            "set plan_cache_mode = force_generic_plan; set jit_above_cost = 0; set jit_optimize_above_cost = -1; set jit_inline_above_cost = -1; set parallel_setup_cost = 0; set parallel_tuple_cost = 0",
+            "set enable_hashagg = off; set enable_sort = off; set work_mem = '64kB'; set enable_seqscan = off; set jit = off",
             "set pgherald.nonsense = 'x'; set pgherald.origin = ''",
         ] {
             // a writer of its own: what is compiled and planned in this session was so under these settings

@@ -106,7 +106,7 @@ async fn generated_and_identity_columns() {
             ("update tasks set room = room + 100 where room = 701", "tasks UPDATE 7/701.:1 8/801.:1"),
             ("delete from tasks", "tasks DELETE 8/801.:1 8/802.:2"),
             ("insert into notes default values; insert into notes values (9, 8)", "notes INSERT 7/1 8/9"),
-            ("insert into codes values (1, default, 7), (2, default, 8)", "codes INSERT 7/2 8/4"),
+            ("insert into codes (a, project_id) values (1, 7), (2, 8)", "codes INSERT 7/2 8/4"),
             ("update codes set a = 5 where a = 1", "codes UPDATE 7/2 7/10"),
             ("insert into scraps (project_id) values (7), (8); update scraps set project_id = 9 where id = 2; truncate scraps",
              "scraps INSERT 7/1 8/2, scraps UPDATE 8/2 9/2, scraps DELETE */*"),
