@@ -22,6 +22,19 @@ begin
         purpose := format('%s trigger of %s, written by pgherald.watch: do not edit, call watch again.', operation, rel);
         return next;
     end loop;
+    if pgherald.may_merge(rel, options) then
+        queries := null;
+        name := base || '_before';
+        body := (pgherald.merge_source(rel, options, base)).before;
+        steady := true;
+        purpose := format('Trigger of %s before UPDATE, written by pgherald.watch: do not edit, call watch again.', rel);
+        return next;
+        name := base || '_left';
+        body := (pgherald.merge_source(rel, options, base)).left_row;
+        steady := (pgherald.parts(rel, options, base, 'DELETE', 'old')).steady;
+        purpose := format('DELETE trigger of rows of %s, for those that MERGE moves, written by pgherald.watch: do not edit, call watch again.', rel);
+        return next;
+    end if;
     for p in select * from pgherald.path(rel, options ->> 'project') w where w.step > 1 and options ->> 'project' <> '*' loop
         relation := p.relation;
         name := base || '_moved_' || p.step;

@@ -2,7 +2,7 @@
 -- could lay a trap for the superuser who calls pgherald.watch('...') there).
 -- What they contain is read from the comment of the table's own trigger, which only the table's owner can write:
 -- so it is harmless that everybody may call this. Without such a comment they are empty, for watch() to make its triggers.
-create or replace function pgherald.generate(rel regclass, path_length integer default 1) returns void
+create or replace function pgherald.generate(rel regclass, path_length integer default 1, may_merge boolean default false) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     options jsonb := pgherald.settings(rel) - 'known';
@@ -20,13 +20,14 @@ begin
         raise exception 'cannot watch %: only its owner may', rel using errcode = 'insufficient_privilege';
     end if;
     foreach role in array array['insert', 'update', 'delete', 'truncate']
+        || case when may_merge then array['before', 'left'] end
         || array(select 'moved_' || n from generate_series(2, least(path_length, 100)) n) loop
         execute format('create function pgherald.%I() returns trigger language plpgsql as ''begin return null; end''', base || '_' || role);
         execute format('revoke all on function pgherald.%I() from public', base || '_' || role);
         execute format('grant execute on function pgherald.%I() to %s', base || '_' || role, owner);
     end loop;
 end $$;
-revoke all on function pgherald.generate(regclass, integer) from public;
-grant execute on function pgherald.generate(regclass, integer) to public;
-comment on function pgherald.generate(regclass, integer) is
+revoke all on function pgherald.generate(regclass, integer, boolean) from public;
+grant execute on function pgherald.generate(regclass, integer, boolean) to public;
+comment on function pgherald.generate(regclass, integer, boolean) is
     'Writes the functions of a table from the options in the comment of its trigger; called by pgherald.watch.';

@@ -5,7 +5,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select m[1], m[2], m[3]::integer, p.oid, p.proname
       from pg_catalog.pg_proc p
       join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'
-     cross join lateral regexp_matches(p.proname, '^(.+_[0-9a-f]{8}(?:_\d+)?)_(insert|update|delete|truncate|moved|lookup)(?:_(\d+))?$') m
+     cross join lateral regexp_matches(p.proname, '^(.+_[0-9a-f]{8}(?:_\d+)?)_(insert|update|delete|truncate|before|left|moved|lookup)(?:_(\d+))?$') m
      where (p.prorettype = 'trigger'::regtype) = (m[2] <> 'lookup')
 $$;
 revoke all on function pgherald.generated() from public;

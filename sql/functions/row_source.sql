@@ -1,5 +1,7 @@
 -- No query at all, but for a path: cheaper than a statement trigger for one row, dearer for many. Beyond max_ids rows of a
 -- transaction the whole resource is told; PostgreSQL keeps equal notifications of a transaction only once.
+-- Sessions that have called the function keep what they know of the types of new and old: so the types are written into it,
+-- for a refresh to replace it when they change.
 create or replace function pgherald.row_source(
     rel regclass, options jsonb, base text, operation text,
     out body text, out steady boolean, out queries text[])
@@ -18,7 +20,9 @@ begin
     steady := p.steady;
     queries := array[format('select %s from pgherald_new new, pgherald_old old', concat_ws(', ', p.id, coalesce(p.project, p.via), p.included, same))];
     body := pgherald.body(
-        concat(format(E'    seen pg_catalog.int8 := 1;\n    ids pg_catalog.text;\n    k %s;\n', p.k_type),
+        concat(E'    -- ', replace((select string_agg(concat_ws(' ', a.attname, a.atttypid::regtype), ', ' order by a.attnum)
+                from pg_catalog.pg_attribute a where a.attrelid = rel and a.attnum > 0 and not a.attisdropped), E'\n', ' '), E'\n',
+            format(E'    seen pg_catalog.int8 := 1;\n    ids pg_catalog.text;\n    k %s;\n', p.k_type),
             case when moves then format(E'    old_ids pg_catalog.text;\n    old_k %s;\n    first pg_catalog.text;\n', p.k_type) end,
             case when p.included is not null then E'    x pg_catalog.text;\n' || case when moves then E'    old_x pg_catalog.text;\n' else '' end end,
             case when p.lookup is not null then E'    projects pg_catalog.text[];\n' end),

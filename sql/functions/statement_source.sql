@@ -14,6 +14,7 @@ declare
     p record := pgherald.parts(rel, options, base, operation, 'r');
     max_ids integer := (options ->> 'max_ids')::integer;
     moves boolean := operation = 'UPDATE';
+    merges boolean := moves and pgherald.may_merge(rel, options);
     by_columns boolean := moves and p.compared is not null;
     with_rows boolean := p.included is not null;
     try_one boolean := not by_columns and not with_rows;
@@ -119,13 +120,14 @@ begin
             case when with_rows then E'    x pg_catalog.text;\n' end,
             case when moves then E'    old_ids pg_catalog.text;\n' end,
             case when moves and with_rows then E'    old_x pg_catalog.text;\n' end,
-            case when by_columns then E'    changed pg_catalog.bool;\n' end),
-        format($body$    for %s in
+            case when by_columns then E'    changed pg_catalog.bool;\n' end,
+            case when merges then E'    merged pg_catalog.bool;\n' end),
+        concat(case when merges then (pgherald.merge_source(rel, options, base)).prologue end, format($body$    for %s in
         %s
     loop
         seen := coalesce(seen, 0) operator(pg_catalog.+) 1;
 %s    end loop;
-    if seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
+    %sif seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
         payload := %s;
 %s%s    elsif seen is null%s then
         return null;
@@ -142,6 +144,7 @@ begin
                    case when moves and with_rows then ', old_x' end, case when by_columns then ', changed' end),
             single,
             case when try_one and not moves then E'        old_k := coalesce(old_k, k);\n' end,
+            case when merges then format(E'if merged then\n%s        payload := %s;\n    els', p.tail_first, p.everywhere) end,
             p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end
                 || case when by_columns then ' and changed' else '' end,
             p.named_at_once,
@@ -159,7 +162,7 @@ begin
 $body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named, too_long) end,
             max_ids * case when moves then 2 else 1 end,
             grouped,
-            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end), p.everything);
+            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end)), p.everything);
 end $$;
 revoke all on function pgherald.statement_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.statement_source(regclass, jsonb, text, text) to public;

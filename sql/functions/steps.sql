@@ -70,7 +70,7 @@ begin
                from pg_catalog.pg_trigger t
                join pg_catalog.pg_proc p on p.oid = t.tgfoid
                join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'
-              where (p.proname ~ format('^%s_(insert|update|delete|truncate|moved_\d+)$', own) or p.proname !~ '_moved_\d+$' and t.tgrelid in (select pgherald.relations(rel)))
+              where (p.proname ~ format('^%s_(insert|update|delete|truncate|before|left|moved_\d+)$', own) or p.proname !~ '_moved_\d+$' and t.tgrelid in (select pgherald.relations(rel)))
                 and not t.tgisinternal and t.tgparentid = 0
                 and not exists (select from pgherald.trigger_definitions(rel, options, own) d where d.relation = t.tgrelid and d.name = t.tgname)
     loop

@@ -27,6 +27,23 @@ begin
         end loop;
     end loop;
     by_row := false;
+    if pgherald.may_merge(rel, options) then
+        for relation in select r from pgherald.relations(rel) r loop
+            name := 'pgherald_before';
+            function := base || '_before';
+            definition := format('create trigger %I before update on %s for each statement execute function pgherald.%I()', name, relation, function);
+            return next;
+        end loop;
+        by_row := true;
+        relation := rel;
+        name := 'pgherald_left_' || mark;
+        function := base || '_left';
+        definition := format('create trigger %I after delete on %s for each row'
+            ' when (pg_catalog.current_setting(''pgherald.updating'', true) operator(pg_catalog.<>) '''') execute function pgherald.%I()',
+            name, relation, function);
+        return next;
+        by_row := false;
+    end if;
     for p in select * from pgherald.path(rel, options ->> 'project') w where w.step > 1 and options ->> 'project' <> '*' loop
         for relation in select r from pgherald.relations(p.relation) r loop
             name := format('pgherald_moved_%s_%s', mark, p.step);

@@ -30,7 +30,7 @@ begin
     else
         -- generate() believes nothing but a comment on a trigger, so it makes empty functions first.
         todo := array(select s.statement from pgherald.steps(rel, options) s where s.kind <> 'function');
-        perform pgherald.generate(rel, cardinality(regexp_split_to_array(project, '->')));
+        perform pgherald.generate(rel, cardinality(regexp_split_to_array(project, '->')), pgherald.may_merge(rel, options));
     end if;
     foreach next in array todo loop
         execute next;

@@ -19,8 +19,8 @@ select m.version, m.name, m.applied_at from pgherald.migrations m order by m.ver
 select pg_catalog.count(*) as files, pg_catalog.max(f.applied_at) as last_applied from pgherald.functions f;
 
 \if :pgherald_complete
-\echo '== Watched tables. Not enabled: call pgherald.watch again, a partition came or a trigger was disabled'
-select w.relation, w.project, w.id, w.resource, w.enabled, w.relations, w.triggers from pgherald.watched w
+\echo '== Watched tables. Where a refresh is due: select * from pgherald.refresh(), as the tables'' owner'
+select w.relation, w.project, w.id, w.resource, w.enabled, w.relations, w.triggers, w.refresh_due from pgherald.watched w
  order by w.enabled, w.relation::pg_catalog.text;
 \endif
 
@@ -29,9 +29,8 @@ select t.tgrelid::pg_catalog.regclass as relation, pg_catalog.count(*) as trigge
   from pg_catalog.pg_trigger t
   join pg_catalog.pg_proc p on p.oid = t.tgfoid
   join pg_catalog.pg_namespace n on n.oid = p.pronamespace and n.nspname = 'pgherald'
- where not exists (
-    select from pg_catalog.pg_partition_ancestors(t.tgrelid) a where pgherald.settings(a.relid) is not null)
-   and pgherald.settings(t.tgrelid) is null
+ where p.proname !~ '_moved_\d+$'
+   and not exists (select from pgherald.watched w cross join pgherald.relations(w.relation) r where r = t.tgrelid)
  group by t.tgrelid
  order by 1;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
+use crate::witness::Witness;
 use crate::world::{World, connect, unique};
 
 /// A key that is too long for one notification, so that `pgherald.split` is needed.
@@ -133,4 +134,47 @@ async fn a_trigger_function_that_somebody_rewrote_is_put_right_by_the_next_watch
     world.run("select pgherald.refresh()").await;
     world.run(DONE).await;
     alice.hears(&["task UPDATE 7/2"]).await;
+}
+
+/// Nothing is counted where the counting itself has no rights or fails: then nobody is told.
+#[tokio::test]
+async fn a_loss_that_cannot_be_counted_is_told_all_the_same() {
+    let long = "insert into words values (repeat('x', 9000), 7)";
+    let done = "update tasks set done = true where id = 1";
+    for (broken, write) in [
+        ("revoke usage on schema pgherald from public", long),
+        ("revoke execute on all functions in schema pgherald from public", long),
+        (
+            "revoke execute on function pgherald.count_dropped(oid, text) from public; alter table tasks rename project_id to p",
+            done,
+        ),
+        ("drop function pgherald.count_dropped(oid, text); alter table tasks rename project_id to p", done),
+        ("drop sequence pgherald.dropped; alter table tasks rename project_id to p", done),
+    ] {
+        let told = first_told(broken, write, "true").await;
+        assert!(told.ends_with("/*") || told == "reconnect notification_dropped", "{broken}: {told}");
+    }
+}
+
+/// The cast to the type of the day before yesterday names other rows than those that changed, and other projects: their
+/// sessions learn an id that is none of theirs, and those of the right project learn nothing.
+#[tokio::test]
+async fn a_retyped_column_is_told_as_it_reads_or_counted() {
+    for (column, kind, value, reads) in [
+        ("project_id", "text", "1, '007'", "007/1"),
+        ("project_id", "numeric", "1, 7.6", "7.6/1"),
+        ("id", "text", "'007', 7", "7/007"),
+        ("id", "numeric", "1.5, 7", "7/1.5"),
+        ("id", "double precision", "1e-3, 7", "7/0.001"),
+        ("id", "jsonb", "'2.5', 7", "7/2.5"),
+    ] {
+        let setup = "create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')";
+        let mut witness = Witness::new(setup).await;
+        let retype = format!("alter table tasks alter {column} type {kind} using to_json({column})::text::{kind}");
+        witness.run(&retype).await;
+        let told = witness.covers(&format!("insert into tasks values ({value})")).await;
+        let whole = ["tasks INSERT 7/*".to_owned()].into();
+        let right = told == [format!("tasks INSERT {reads}")].into() || told == whole || witness.dropped().await == 1;
+        assert!(right, "{column} as {kind}: {told:?}");
+    }
 }

@@ -160,7 +160,7 @@ async fn migrations_succeed_and_so_does_the_next_write() {
             // whatever can still be watched is put right, at the latest with the second refresh
             witness.run("select pgherald.refresh()").await;
             let failed = witness.get("select count(*) from pgherald.refresh() where outcome = 'failed'").await;
-            let gone = ["drop id", "drop project_id", "rename id", "rename project_id", "constraint tasks_pkey"];
+            let gone = ["drop id", "drop project_id", "constraint tasks_pkey"];
             let cannot = gone.iter().any(|what| migration.contains(what)) && !migration.contains("add primary");
             assert_eq!(failed, if cannot { "1" } else { "0" }, "{migration}");
             for statement in write.split("; ").filter(|statement| !statement.contains("insert")) {
@@ -194,10 +194,10 @@ async fn a_partition_is_detached_concurrently_since_14() {
         assert_eq!(directly.len(), 2, "{directly:?}");
         reader.batch_execute("commit").await.unwrap();
         tokio::time::timeout(Duration::from_secs(30), detached).await.unwrap().unwrap().unwrap();
-        assert_eq!(
-            witness.get("(select string_agg(outcome, ',') from pgherald.refresh())").await,
-            "unchanged,unchanged,unchanged,unchanged"
-        );
+        // it has kept triggers for statements until now
+        let outcomes = "(select string_agg(distinct outcome, ',' order by outcome) from pgherald.refresh())";
+        assert_eq!(witness.get(outcomes).await, "changed,unchanged");
+        assert_eq!(witness.get(outcomes).await, "unchanged");
         assert_eq!(witness.dropped().await, 0);
     }
 }
@@ -209,7 +209,7 @@ async fn plans_of_before_a_migration_tell_what_comes_after_it() {
         &[
             ("prepare w as update tasks set kind = kind || '.' where id = 1; execute w; execute w", "tasks UPDATE 7/1"),
             ("alter table tasks add before text default 'b', drop parent; execute w", "tasks UPDATE 7/1"),
-            ("alter table tasks alter project_id type bigint using project_id + 5000000000; execute w", "tasks UPDATE 5000000007/1"),
+            ("alter table tasks alter project_id type bigint using project_id + 5000000000; select pgherald.refresh(); execute w", "tasks UPDATE 5000000007/1"),
             ("alter table tasks set schema other; set search_path = other, app, public; execute w", "tasks UPDATE 5000000007/1"),
             ("alter table other.tasks rename to jobs; select pgherald.refresh(); update jobs set kind = 'r' where id = 1", "jobs UPDATE 5000000007/1"),
             ("alter table other.jobs alter id type text using 'j' || id; select pgherald.refresh(); update other.jobs set kind = 'x'",
@@ -219,4 +219,57 @@ async fn plans_of_before_a_migration_tell_what_comes_after_it() {
         ],
     )
     .await;
+}
+
+/// The daemon reads no such name, so every change of that table is untold.
+#[tokio::test]
+async fn names_with_control_characters_are_told_or_refused() {
+    for setup in [
+        "create table \"a\tb\" (id int primary key, project_id int); select pgherald.watch('\"a\tb\"')",
+        "create table \"a\tb\" (id int primary key, project_id int); select pgherald.watch('\"a\tb\"', resource => E'c\\nd')",
+    ] {
+        let mut witness = Witness::new("").await;
+        if witness.client.batch_execute(setup).await.is_ok() {
+            // panics where the daemon's parser refuses
+            assert_eq!(witness.covers("insert into \"a\tb\" values (1, 7)").await.len(), 1);
+        }
+    }
+}
+
+/// The partition is told as failed, although its parent takes it over in the same run.
+#[tokio::test]
+async fn a_refresh_takes_over_an_attached_table_that_was_watched_by_itself_and_says_so() {
+    let witness = Witness::new(
+        "create table p (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+         create table a (id int, project_id int, primary key (id, project_id)); select pgherald.watch('p'), pgherald.watch('a');
+         alter table p attach partition a for values in (7)",
+    )
+    .await;
+    let said = witness
+        .get("select string_agg(concat(relation, ' ', outcome), ', ' order by relation::text) from pgherald.refresh()")
+        .await;
+    assert!(!said.contains("failed"), "{said}");
+}
+
+/// With transition tables they fail: "cannot collect transition tuples from child foreign tables".
+#[tokio::test]
+async fn in_row_mode_a_foreign_partition_takes_writes_since_16() {
+    let witness = Witness::new(
+        "create table remote (id int, project_id int, day int);
+         create table days (id int, project_id int, day int) partition by list (day);
+         create table day1 partition of days for values in (1); select pgherald.watch('days', id => array['id'], mode => 'row')",
+    )
+    .await;
+    let port = crate::world::server().await.rsplit(':').next().unwrap().split('/').next().unwrap().to_owned();
+    let database = witness.get("current_database()").await;
+    witness
+        .run(&format!(
+            "create extension postgres_fdw; create server self foreign data wrapper postgres_fdw options (dbname '{database}', host '127.0.0.1', port '{port}');
+             create user mapping for current_user server self options (user 'postgres', password_required 'false');
+             create foreign table day2 (id int, project_id int, day int) server self options (table_name 'remote');
+             alter table days attach partition day2 for values in (2)"
+        ))
+        .await;
+    witness.run("insert into days values (1, 7, 1)").await;
+    witness.run("insert into days values (2, 7, 2); update days set project_id = 8; delete from days").await;
 }

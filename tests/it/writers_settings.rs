@@ -225,7 +225,9 @@ async fn event_triggers_of_the_application() {
         witness.payloads().await;
         let noted = witness.covers("create table tasks (id int primary key, project_id int)").await;
         assert_eq!(noted.len(), 2, "{noted:?}");
-        witness.run("select pgherald.watch('tasks'), pgherald.unwatch('tasks'), pgherald.watch('tasks'), pgherald.watch('ddl', '*'), pgherald.refresh()").await;
+        // in the same mode: in between, functions are of the one and triggers of the other
+        let calls = "select pgherald.watch('tasks'$mode), pgherald.unwatch('tasks'), pgherald.watch('tasks'$mode), pgherald.watch('ddl', '*'$mode), pgherald.refresh()";
+        witness.run(&calls.replace("$mode", mode)).await;
         witness.payloads().await;
         assert_eq!(
             witness.covers("insert into tasks values (1, 7); update tasks set id = 2").await,
@@ -282,4 +284,46 @@ async fn a_database_without_an_encoding() {
     database.run("insert into words values ('after', '7')").await;
     alice.hears(&["word INSERT 7/after"]).await;
     drop(daemon);
+}
+
+/// Types are looked for in pg_temp first, also under `set search_path = ''`: anybody who may make a temporary type runs
+/// code with the rights of whoever installed pgherald.
+#[tokio::test]
+async fn functions_with_definer_rights_run_nothing_of_their_callers() {
+    let role = crate::world::unique("low");
+    for call in [
+        "count_dropped(1, 'x')",
+        "drop_unused()",
+        "generate('tasks'::pg_catalog.regclass)",
+        "watch('tasks'::pg_catalog.regclass)",
+    ] {
+        let witness =
+            Witness::new("create table tasks (id int primary key, project_id int); create table ran_as (role text)")
+                .await;
+        let sql = format!(
+            "create role {role}; grant all on schema public to {role}; alter table tasks owner to {role}; grant insert on ran_as to {role};
+             set role {role};
+             create function pg_temp.f(oid) returns bool language plpgsql as
+                 'begin insert into public.ran_as values (current_user); return true; end';
+             create domain pg_temp.regclass as oid check (pg_temp.f(value));
+             create domain pg_temp.regrole as oid check (pg_temp.f(value));
+             create domain pg_temp.regprocedure as oid check (pg_temp.f(value))"
+        );
+        witness.run(&sql).await;
+        let called = witness.client.batch_execute(&format!("select pgherald.{call}")).await;
+        witness.run("reset role; discard temp").await;
+        let ran = witness.get("select string_agg(distinct role, ',') from ran_as").await;
+        witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
+        assert_eq!(ran, "null", "{call}");
+        called.unwrap();
+    }
+}
+
+/// A temporary type of the writer's stands before PostgreSQL's own.
+#[tokio::test]
+async fn temporary_types_of_the_writer_cost_no_notification() {
+    let mut witness = Witness::new("create table words (id text primary key, project_id int); select pgherald.watch('words');
+        create type pg_temp.text as enum ('x'); create type pg_temp.json as enum ('x'); create type pg_temp.regclass as enum ('x')").await;
+    let told = witness.covers("insert into words values (repeat('x', 9000), 7)").await;
+    assert_eq!(told, ["words INSERT 7/*".to_owned()].into());
 }

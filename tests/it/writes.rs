@@ -108,7 +108,7 @@ async fn merge_since_15() {
                   when matched and what = 'm' then update set project_id = 9
                   when matched then update set project_id = project_id
                   when not matched then insert values (v.id, 7, v.id % 2)",
-                "days DELETE 8/1:1, days UPDATE 7/2:2 8/3:0 9/3:0, days INSERT 7/101:1 7/102:0",
+                "days UPDATE */*, days DELETE 8/1:1, days INSERT 7/101:1 7/102:0 | days DELETE 8/1:1, days UPDATE 7/2:2 8/3:0 9/3:0, days INSERT 7/101:1 7/102:0",
             ),
         ],
     )
@@ -205,7 +205,7 @@ async fn prepared_statements_cursors_functions_and_procedures() {
             (&format!("prepare put(int, int) as insert into tasks values ($1, $2); {first}"), &expect(101, "")),
             // and stays good while the application changes the table, in this session and its plans
             (
-                &format!("alter table tasks add column extra int default 5, drop column title, alter column id type bigint; {second}"),
+                &format!("alter table tasks add column extra int default 5, drop column title, alter column id type bigint; select pgherald.refresh(); {second}"),
                 &expect(201, ""),
             ),
             ("alter table tasks add column title text; update tasks set title = 'x' where id = 201", "tasks UPDATE 7/201"),
@@ -228,6 +228,31 @@ async fn prepared_statements_cursors_functions_and_procedures() {
             ),
             ("do $$ begin for i in 401..403 loop execute format('insert into tasks values (%s, 8)', i); end loop; end $$",
              "tasks INSERT 8/401 8/402 8/403"),
+        ],
+    )
+    .await;
+}
+
+/// PostgreSQL puts a row that MERGE moves into the transition tables of INSERT and DELETE, and fires the UPDATE trigger.
+#[tokio::test]
+async fn merge_that_moves_a_row_to_another_partition_since_15() {
+    told(
+        "create table days (id int, project_id int, day int, primary key (id, day)) partition by list (day);
+         create table day1 partition of days for values in (1); create table day2 partition of days default;
+         insert into days values (1, 7, 1), (2, 7, 1), (3, 7, 1);
+         select pgherald.watch('days'$mode)",
+        &[
+            // all of it: no transition table shows the row
+            (
+                "merge into days d using (values (1)) v(id) on d.id = v.id when matched then update set day = 2, project_id = 8",
+                "days UPDATE */* | days DELETE 7/1:1, days INSERT 8/1:2",
+            ),
+            // the same, and what the INSERT trigger saw
+            (
+                "merge into days d using (values (2), (4)) v(id) on d.id = v.id
+                  when matched then update set day = 2, project_id = 8 when not matched then insert values (v.id, 9, 1)",
+                "days UPDATE */*, days INSERT 8/2:2 9/4:1 | days DELETE 7/2:1, days INSERT 8/2:2 9/4:1",
+            ),
         ],
     )
     .await;
