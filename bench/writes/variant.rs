@@ -25,6 +25,7 @@ pub const VARIANTS: &[Variant] = &[
     Variant { name: "bare", tells: false, only_cpu: true, kind: Kind::Plain("bare") },
     Variant { name: "notify", tells: true, only_cpu: true, kind: Kind::Plain("only_notify") },
     Variant { name: "statement", tells: true, only_cpu: false, kind: Kind::Watch("") },
+    Variant { name: "row", tells: true, only_cpu: true, kind: Kind::Watch(", mode => 'row'") },
 ];
 
 /// What every statement trigger with transition tables costs, whatever it does, and what NOTIFY costs with it: below

@@ -153,7 +153,7 @@ async fn everything_has_a_comment_and_nothing_is_open_that_need_not_be() {
           from pg_proc where pronamespace = 'pgherald'::regnamespace) o where comment is null";
     assert_eq!(count(&client, bare).await, 0);
     let unpinned = "pg_proc where pronamespace = 'pgherald'::regnamespace
-        and not coalesce('search_path=\"\"' = any (proconfig), false)";
+        and not coalesce('search_path=pg_catalog, pg_temp' = any (proconfig), false)";
     assert_eq!(count(&client, unpinned).await, 0);
     let writable = "pg_class where relnamespace = 'pgherald'::regnamespace and relkind in ('r', 'v', 'S')
         and (relacl is null or relacl::text ~ '[{,]=[^r/]')";

@@ -89,19 +89,19 @@ create function play.insert_statement(rel regclass, n integer) returns text lang
     rules as (
         select pg_get_constraintdef(k.oid) as rule from pg_constraint k where k.conrelid in (select relid from leaf) and k.contype = 'c'
         union all
-        select pg_get_partition_constraintdef(relid) from (select relid from leaf limit 1) first
+        select pg_get_partition_constraintdef(relid) from (select relid from leaf order by relid::text limit 1) first
     )
-    select coalesce(format('insert into %s (%s) values (%s)', rel, string_agg(quote_ident(a.attname), ', '),
+    select coalesce(format('insert into %s (%s) values (%s)', rel, string_agg(quote_ident(a.attname), ', ' order by a.attnum),
         string_agg(coalesce(
             (select format('(select f.%1$I from %2$s f order by f::text offset %3$s %% nullif((select count(*) from %2$s), 0) limit 1)',
                     other.attname, k.confrelid::regclass, n)
                from pg_constraint k
                join unnest(k.conkey, k.confkey) pair(own, other) on pair.own = a.attnum
                join pg_attribute other on other.attrelid = k.confrelid and other.attnum = pair.other
-              where k.conrelid in (select relid from leaf) and k.contype = 'f' limit 1),
+              where k.conrelid in (select relid from leaf) and k.contype = 'f' order by cardinality(k.conkey), k.conname limit 1),
             (select quote_literal((regexp_match(rule, a.attname || '\M"?[^'']*''([^'']+)'''))[1]) from rules
-              where rule ~ ('\m' || a.attname || '\M"?[^'']*''[^'']+''') limit 1),
-            quote_literal(play.literal(a.atttypid, a.atttypmod, n)), 'null'), ', ')), format('insert into %s default values', rel))
+              where rule ~ ('\m' || a.attname || '\M"?[^'']*''[^'']+''') order by rule limit 1),
+            quote_literal(play.literal(a.atttypid, a.atttypmod, n)), 'null'), ', ' order by a.attnum)), format('insert into %s default values', rel))
       from pg_attribute a
      where a.attrelid = rel and a.attnum > 0 and not a.attisdropped and a.attgenerated = '' and a.attidentity = ''
        and (not a.atthasdef or a.atttypid = 'uuid'::regtype)
