@@ -1,5 +1,5 @@
 create or replace function pgherald.function_sources(rel regclass, options jsonb, base text)
-returns table (relation regclass, name text, arguments text, body text, steady boolean, purpose text, queries text[])
+returns table (relation regclass, name text, arguments text, body text, steady boolean, definer boolean, purpose text, queries text[])
 language plpgsql stable set search_path = pg_catalog, pg_temp set quote_all_identifiers = off as $$
 #variable_conflict use_column
 declare
@@ -8,6 +8,8 @@ declare
     source record;
 begin
     relation := rel;
+    -- along a path it reads tables on which the writer may have no rights
+    definer := options ->> 'project' <> '*' and (select count(*) > 1 from pgherald.path(rel, options ->> 'project'));
     arguments := '';
     foreach operation in array array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE'] loop
         if options ->> 'mode' = 'row' and operation <> 'TRUNCATE' then

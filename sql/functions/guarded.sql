@@ -1,5 +1,5 @@
 -- The body of every generated trigger function. All of it is static SQL that runs with the writer's rights and search_path,
--- so every name and operator in it is qualified; "set search_path" on the function would cost as much as the rest.
+-- so every name and operator in it is qualified; "set search_path" on the function would cost as much as the rest (and is there where it runs with the installer's rights).
 create or replace function pgherald.guarded(declarations text, statements text, everything text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select format($body$

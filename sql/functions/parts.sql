@@ -16,6 +16,7 @@ declare
         to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
         case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
     key name[] := coalesce(pgherald.names(options -> 'id'), pgherald.primary_key(rel));
+    col name;
     depends_on name[];      -- the columns that ids, projects and the application's filter are made of
     plain boolean;
     slot text := '"%s"';    -- the place of the project in a payload
@@ -83,6 +84,14 @@ begin
         end if;
     end if;
 
+    if lookup is not null then
+        for col in select u.name from unnest(depends_on || pgherald.names(options -> 'columns') || pgherald.names(options -> 'include')) u(name) loop
+            if not (pgherald.column_text(rel, col)).builtin then
+                raise exception 'cannot watch %: column % is of a type that is not PostgreSQL''s own, and triggers that follow a path read no such', rel, quote_ident(col)
+                    using errcode = 'feature_not_supported', hint = 'Leave it out of columns and include, or keep the project in a column of the table.';
+            end if;
+        end loop;
+    end if;
     if options ? 'columns' then
         compared := (select string_agg(format('%s.%I', alias, c.name), ', ')
                        from (select distinct u.name from unnest(depends_on || pgherald.names(options -> 'columns')) u(name) order by u.name) c);

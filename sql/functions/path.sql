@@ -1,7 +1,8 @@
 -- The way from a row to its project: one step for a column of the table itself, more along foreign keys.
--- Lookups along it run with the installer's rights, because a writer may have none on the tables in between. So this
--- refuses what would make that a way around anybody's rights: tables that the owner of rel may not read, row security,
--- and types that are not PostgreSQL's own, whose functions anybody may have written.
+-- Along foreign keys, the triggers run with the installer's rights, because a writer may have none on the tables in between.
+-- So this refuses what would make that a way around anybody's rights: tables that the owner of rel may not read, row
+-- security, and (with parts(), for the other columns) types that are not PostgreSQL's own, whose casts anybody may have
+-- written.
 create or replace function pgherald.path(rel regclass, project text)
 returns table (step integer, relation regclass, col name, key name, key_type text, key_collation text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$

@@ -19,10 +19,10 @@ declare
     old record;
 begin
     for w in select * from pgherald.function_sources(rel, options, own) loop
-        select p.oid, p.prosrc, p.proconfig, pg_get_function_identity_arguments(p.oid) as arguments into old
+        select p.oid, p.prosrc, p.proconfig, p.prosecdef, pg_get_function_identity_arguments(p.oid) as arguments into old
           from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
          where n.nspname = 'pgherald' and p.proname = w.name;
-        if old.prosrc = w.body and (old.proconfig is null) = w.steady and old.arguments = w.arguments
+        if old.prosrc = w.body and (coalesce(cardinality(old.proconfig), 0) <= 1) = w.steady and old.arguments = w.arguments and old.prosecdef = w.definer
             and has_function_privilege(owner, old.oid, 'execute')
         then
             continue;
@@ -33,14 +33,14 @@ begin
             case when old.arguments <> w.arguments then format(E'drop function pgherald.%I(%s);\n', w.name, old.arguments) end,
             format(E'create or replace function pgherald.%I(%s) returns %s\nlanguage plpgsql%s%s as %s;\n', w.name, w.arguments,
                 case when w.arguments = '' then 'trigger' else 'text[]' end,
-                case when w.arguments = '' then '' else ' stable security definer' end,
-                case when w.steady then '' else E'\n' || steady_settings end,
+                case when w.arguments = '' then '' else ' stable' end || case when w.definer then ' security definer' else '' end,
+                case when not w.steady then E'\n' || steady_settings when w.definer then ' set search_path = pg_catalog, pg_temp' else '' end,
                 case when strpos(w.body, '$pgherald$') = 0 then '$pgherald$' || w.body || '$pgherald$' else quote_literal(w.body) end),
             format(E'comment on function pgherald.%I(%s) is %L;\n', w.name, w.arguments, w.purpose),
             -- CREATE TRIGGER asks for EXECUTE; a trigger that fires does not. Not to public: who puts this function on a table of
-            -- his own, could then have it rewritten from there. A lookup is called by the writer.
+            -- his own, could then have it rewritten from there; and a lookup reads what its caller may not.
             format(E'revoke all on function pgherald.%1$I(%2$s) from public;\ngrant execute on function pgherald.%1$I(%2$s) to %3$s;\n',
-                w.name, w.arguments, case when w.arguments = '' then owner::text else 'public' end));
+                w.name, w.arguments, owner));
         return next;
     end loop;
 

@@ -72,6 +72,42 @@ async fn migrate_watch_status_and_unwatch_tell_what_they_did() {
 }
 
 #[tokio::test]
+async fn a_dry_run_prints_the_sql_that_would_run_and_changes_nothing() {
+    let database = Database::empty().await;
+    let settings = Settings::new(&database.url);
+    succeeds(&settings, &["migrate"]).await;
+    database
+        .run(
+            "create table tasks (id int primary key, project_id int, title text);
+             create table comments (id int primary key, task_id int references tasks, body text)",
+        )
+        .await;
+    let watch =
+        ["watch", "comments", "--project", "task_id->project_id", "--columns", "body,task_id", "--include", "body"];
+    let script = succeeds(&settings, &[&watch[..], &["--dry-run"]].concat()).await;
+    for part in [
+        "-- comments: ",
+        "create or replace function",
+        "create trigger pgherald_insert",
+        "security definer",
+        "-- a function is missing",
+    ] {
+        assert!(script.contains(part), "{part}: {script}");
+    }
+    assert!(succeeds(&settings, &["status"]).await.contains("no table is watched"));
+    // It is a script.
+    database.run(&script).await;
+    assert_eq!(succeeds(&settings, &watch).await, "comments: unchanged\n");
+    assert!(succeeds(&settings, &[&watch[..], &["--dry-run"]].concat()).await.contains("nothing to do"));
+    fails(&settings, &["watch", "tasks", "--columns", "nope", "--dry-run"], 1, &["no column nope"]).await;
+    fails(&settings, &["watch", "tasks", "--mode", "each"], 2, &["statement", "row"]).await;
+    fails(&settings, &["watch", "--all", "public", "--dry-run"], 2, &["cannot be used with"]).await;
+    assert_eq!(succeeds(&settings, &["watch", "tasks", "--mode", "row", "--always"]).await, "tasks: watched\n");
+    database.run("alter table comments rename body to text").await;
+    assert!(succeeds(&settings, &["status"]).await.contains("it has no column body"));
+}
+
+#[tokio::test]
 async fn the_printed_installation_is_what_migrate_does() {
     let database = Database::empty().await;
     let settings = Settings::new(&database.url);

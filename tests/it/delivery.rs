@@ -282,3 +282,16 @@ async fn the_origin_of_a_transaction_travels_into_its_frames_and_no_others() {
     let frame = alice.frame().await;
     assert_eq!((&frame["data"]["id"], &frame["origin"]), (&"5".into(), &"ü".repeat(100).into()));
 }
+
+#[tokio::test]
+async fn included_columns_arrive_with_their_row() {
+    let world = World::new().await;
+    world.run("select pgherald.watch('tasks', include => array['title', 'done'])").await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run(r#"update tasks set title = 'a "b"' where id = 1"#).await;
+    assert_eq!(alice.frame().await["data"]["row"], serde_json::json!({ "title": "a \"b\"", "done": false }));
+    // too large to travel: the hint comes alone
+    world.run("update tasks set title = repeat('x', 9000) where id = 1").await;
+    let frame = alice.frame().await;
+    assert_eq!((&frame["data"]["id"], frame["data"].get("row")), (&"1".into(), None));
+}

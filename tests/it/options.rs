@@ -81,6 +81,44 @@ async fn many_rows_find_their_projects_in_one_look() {
 }
 
 #[tokio::test]
+async fn a_path_leads_through_partitions_and_survives_their_end() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create table tasks (id int primary key, project_id int) partition by range (id);
+             create table tasks1 partition of tasks for values from (0) to (10); create table tasks2 partition of tasks default;
+             create table comments (id int primary key,
+                 task_id int references tasks on delete cascade deferrable initially deferred);
+             insert into tasks values (1, 7), (20, 8); select pgherald.watch('comments', 'task_id->project_id', mode => '{mode}')"
+        ))
+        .await;
+        for (sql, expected) in [
+            ("insert into comments values (1, 1)", vec![r#"comments INSERT 7 ["1"]"#]),
+            ("update tasks set project_id = 9 where id = 1", vec!["comments UPDATE 7 null", "comments UPDATE 9 null"]),
+            ("update tasks1 set project_id = 7", vec!["comments UPDATE 7 null", "comments UPDATE 9 null"]),
+            // the parent comes later in the transaction: for now there is no project
+            (
+                "begin; insert into comments values (2, 3); insert into tasks values (3, 7); commit",
+                vec!["comments INSERT * null"],
+            ),
+        ] {
+            assert_eq!(witness.says(sql).await, expected, "{mode}: {sql}");
+        }
+        // a new partition has no trigger until the refresh, which is due
+        witness.run("create table tasks3 partition of tasks for values from (100) to (110)").await;
+        assert!(witness.get("select refresh_due from pgherald.watched").await.contains("tasks3 has no trigger"));
+        witness.run("select * from pgherald.refresh(); insert into tasks3 values (100, 5)").await;
+        assert_eq!(witness.says("update tasks3 set project_id = 6").await.len(), 2, "{mode}");
+        assert_eq!(witness.dropped().await, 0);
+        // gone: the write commits, and the loss is counted
+        witness.run("drop table tasks cascade").await;
+        assert_eq!(witness.says("update comments set task_id = 1").await, Vec::<String>::new());
+        assert_ne!(witness.dropped().await, 0, "{mode}");
+        assert!(witness.get("select refresh_due from pgherald.watched").await.contains("no foreign key"));
+        assert!(witness.get("select reason from pgherald.refresh()").await.contains("no foreign key"));
+    }
+}
+
+#[tokio::test]
 async fn keys_of_every_type_can_be_followed() {
     let mut witness = Witness::new("").await;
     let kinds = [
@@ -163,10 +201,21 @@ async fn a_path_gives_nobody_more_rights() {
     witness.run(&format!("alter table secrets owner to {owner}; set role {owner}; {watch}; set role {writer}")).await;
     assert_eq!(witness.says("insert into notes values (1, 1)").await, [r#"notes INSERT 7 ["1"]"#]);
     assert!(witness.fails("select * from secrets").await.contains("permission denied"));
+    // nor by asking the lookup itself
+    let lookup = witness.get("select name from pgherald.generated() where role = 'lookup'").await;
+    assert!(witness.fails(&format!("select pgherald.{lookup}('{{1}}')")).await.contains("permission denied"));
     witness.run(&format!("reset role; select pgherald.unwatch('notes'); alter table secrets enable row level security, force row level security; set role {owner}")).await;
     assert!(witness.fails(watch).await.contains("row security"));
     witness.run("reset role; create type mood as enum ('a'); create table moods (m mood primary key, project_id int); create table days (id int primary key, m mood references moods)").await;
     assert!(witness.fails("select pgherald.watch('days', 'm->project_id')").await.contains("not PostgreSQL's own"));
+    // whose cast to text would run with the installer's rights
+    witness.run("create table lists (id int primary key, project_id int); create table moody (id mood primary key, list int references lists, m mood); select 1").await;
+    for (id, more) in [("id", ""), ("list", ", columns => array['m']"), ("list", ", include => array['m']")] {
+        let error = witness
+            .fails(&format!("select pgherald.watch('moody', 'list->project_id', id => array['{id}']{more})"))
+            .await;
+        assert!(error.contains("not PostgreSQL's own"), "{error}");
+    }
     witness.run(&format!("drop owned by {owner} cascade; drop owned by {writer}; drop role {owner}, {writer}")).await;
 }
 
