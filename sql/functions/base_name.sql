@@ -18,8 +18,7 @@ begin
         || '_' || left(encode(sha256(convert_to(wanted, 'UTF8')), 'hex'), 8);
     chosen := wanted;
     while exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-                   where n.nspname = 'pgherald'
-                     and p.proname in (chosen || '_insert', chosen || '_update', chosen || '_delete', chosen || '_truncate')) loop
+                   where n.nspname = 'pgherald' and starts_with(p.proname, chosen || '_')) loop
         attempt := attempt + 1;
         chosen := wanted || '_' || attempt;
     end loop;

@@ -3,7 +3,7 @@
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
 create or replace function pgherald.column_text(
     rel regclass, col name, alias text default 'r',
-    out expression text, out project text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name)
+    out expression text, out project text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name, out base_type text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     base record;
@@ -31,6 +31,7 @@ begin
           from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = t.typnamespace where t.oid = base.typbasetype;
     end loop;
     type_name := base.typname;
+    base_type := format_type(base.oid, null);       -- no domain: its checks are somebody's code
     builtin := base.nspname = 'pg_catalog' and base.typtype = 'b';
     integral := builtin and base.typname in ('int2', 'int4', 'int8');
     plain := integral or builtin and base.typname in ('uuid', 'oid', 'bool');
@@ -42,9 +43,9 @@ begin
         else format('%s.%I::pg_catalog.text', alias, col)
     end;
     project := case when integral then expression else format(
-        $q$case when pg_catalog.octet_length(%1$s) operator(pg_catalog.<=) 200 then %1$s else '*' end collate pg_catalog."C"$q$, expression) end;
+        $q$case when pg_catalog.octet_length(%1$s) operator(pg_catalog.<=) 200 and pg_catalog.octet_length(%1$s) operator(pg_catalog.>) 0 then %1$s else '*' end collate pg_catalog."C"$q$, expression) end;
 end $$;
 revoke all on function pgherald.column_text(regclass, name, text) from public;
 grant execute on function pgherald.column_text(regclass, name, text) to public;
 comment on function pgherald.column_text(regclass, name, text) is
-    'How a generated trigger reads column alias.col: as int8 where it is integral, as text otherwise; and as a project, where more than 200 bytes are "*". Raises where there is no such column, and says which there are.';
+    'How a generated trigger reads column alias.col: as int8 where it is integral, as text otherwise; and as a project, where none and more than 200 bytes are "*". Raises where there is no such column, and says which there are.';

@@ -7,7 +7,9 @@ declare
     source text;
 begin
     for p in select * from pgherald.path(rel, options ->> 'project') w where w.step >= lookup_source.step order by w.step loop
-        joins := joins || format(E'\n          left join %s t%s on t%2$s.%I operator(pg_catalog.=) %s',
+        joins := joins || format(E'\n          left join %s%s t%s on t%3$s.%I operator(pg_catalog.=) %s',
+            -- a foreign key never means a child of the table
+            (select case when c.relkind = 'r' then 'only ' else '' end from pg_catalog.pg_class c where c.oid = p.relation),
             (select format('%I.%I', n.nspname, c.relname) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where c.oid = p.relation),
             p.step, p.key, coalesce(source, 'k.key') || coalesce(' collate ' || p.key_collation, ''));
         source := format('t%s.%I', p.step, p.col);

@@ -4,7 +4,7 @@ create or replace function pgherald.notify(resource text, id text, action text d
 returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
-    everyone boolean := coalesce(octet_length(project_id) > 200, true);
+    everyone boolean := coalesce(octet_length(project_id) not between 1 and 200, true);
     payload text := format('{"resource":%s,"action":"%s","project_id":%s,"ids":%s,"cursor":"%s"%s}',
         to_json(resource), upper(action), to_json(case when everyone then '*' else project_id end),
         case when everyone or id is null then 'null' else format('[%s]', to_json(id)) end, pg_current_xact_id(),

@@ -34,7 +34,7 @@ begin
     end loop;
     foreach col in array coalesce(columns, '{}') loop
         begin
-            execute format('select distinct %I from %s limit 0', col, rel);
+            execute format('select distinct null::%s limit 0', (pgherald.column_text(rel, col)).base_type);
         exception when undefined_function then
             raise exception 'cannot watch %: column % has a type without equality, so nobody can tell whether it changed', rel, quote_ident(col)
                 using errcode = 'undefined_function',

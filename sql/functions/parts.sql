@@ -6,7 +6,7 @@ create or replace function pgherald.parts(
     rel regclass, options jsonb, base text, operation text, alias text,
     out id text, out separator text, out list text,
     out project text, out k_type text, out is_known text, out via text, out lookup text,
-    out included text, out compared text,
+    out included text, out compared text, out identical text,
     out named text, out named_at_once text, out whole text, out everywhere text, out steady boolean,
     out tail text, out tail_first text, out everything text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -93,8 +93,13 @@ begin
         end loop;
     end if;
     if options ? 'columns' then
-        compared := (select string_agg(format('%s.%I', alias, c.name), ', ')
-                       from (select distinct u.name from unnest(depends_on || pgherald.names(options -> 'columns')) u(name) order by u.name) c);
+        -- EXCEPT asks the type what is equal, and 7 is 7.0, and "a" may be "A": what may read differently is compared as it reads
+        select string_agg(format('%s.%I', alias, c.name), ', '),
+               string_agg(case when t.builtin and t.type_name in ('int2', 'int4', 'int8', 'oid', 'uuid', 'bool', 'date', 'timestamp', 'timestamptz', 'bytea')
+                               then format('%s.%I', alias, c.name) else format('%s.%I::pg_catalog.text collate pg_catalog."C" as %2$I', alias, c.name) end, ', ')
+          into compared, identical
+          from (select distinct u.name from unnest(depends_on || pgherald.names(options -> 'columns')) u(name) order by u.name) c
+         cross join lateral pgherald.column_text(rel, c.name) t;
     end if;
     if options ? 'include' then
         -- What is not small does not travel, and is not made into JSON to find that out.

@@ -20,8 +20,8 @@ begin
     steady := p.steady;
     queries := array[format('select %s from pgherald_new new, pgherald_old old', concat_ws(', ', p.id, coalesce(p.project, p.via), p.included, same))];
     body := pgherald.body(
-        concat(E'    -- ', replace((select string_agg(concat_ws(' ', a.attname, a.atttypid::regtype), ', ' order by a.attnum)
-                from pg_catalog.pg_attribute a where a.attrelid = rel and a.attnum > 0 and not a.attisdropped), E'\n', ' '), E'\n',
+        concat(E'    -- ', regexp_replace((select string_agg(concat_ws(' ', a.attname, a.atttypid::regtype), ', ' order by a.attnum)
+                from pg_catalog.pg_attribute a where a.attrelid = rel and a.attnum > 0 and not a.attisdropped), '[^ -~]', '?', 'g'), E'\n',
             format(E'    seen pg_catalog.int8 := 1;\n    ids pg_catalog.text;\n    k %s;\n', p.k_type),
             case when moves then format(E'    old_ids pg_catalog.text;\n    old_k %s;\n    first pg_catalog.text;\n', p.k_type) end,
             case when p.included is not null then E'    x pg_catalog.text;\n' || case when moves then E'    old_x pg_catalog.text;\n' else '' end end,

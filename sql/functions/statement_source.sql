@@ -15,6 +15,8 @@ declare
     max_ids integer := (options ->> 'max_ids')::integer;
     moves boolean := operation = 'UPDATE';
     merges boolean := moves and pgherald.may_merge(rel, options);
+    -- where a trigger of the application turns a row away from the partition that it moves to, there is an old row and no new one
+    uneven boolean := moves and (select c.relkind = 'p' from pg_catalog.pg_class c where c.oid = rel);
     by_columns boolean := moves and p.compared is not null;
     with_rows boolean := p.included is not null;
     try_one boolean := not by_columns and not with_rows;
@@ -47,14 +49,15 @@ begin
             format('select %s as j, %s as k, %s as w', p.id, coalesce(p.project, 'l.project'), case this when 'pgherald_new' then 'true' else 'false' end),
             case when with_rows and not by_columns
                  then format(', case when not exists (select from %s offset 100 limit 1) then %s end as x', this, p.included) end,
-            ' from ', case when by_columns then format('(select %1$s from %2$s r except all select %1$s from %3$s r) r', p.compared, this, other)
+            ' from ', case when by_columns then format('(select %1$s from %2$s r except all select %1$s from %3$s r) r', p.identical, this, other)
                            else this || ' r' end,
             case when p.lookup is not null then format(
                 $q$ left join (select u.key, u.project from (select array(select distinct %1$s from %2$s r) as keys offset 0) d,
                 unnest(d.keys, %3$s(d.keys)) u(key, project)) l on l.key operator(pg_catalog.=) %1$s$q$, p.via, this, p.lookup) end);
         limited := limited || format('(%s limit %s)', many[cardinality(many)], max_ids + 1);
         bounded := bounded || concat(many[cardinality(many)],
-            case when not by_columns then format(' where not exists (select from %s offset %s limit 1)', this, max_ids) end);
+            case when not by_columns then format(' where not exists (select from %s offset %s limit 1)', this, max_ids) end,
+            case when not by_columns and uneven then format(' and not exists (select from %s offset %s limit 1)', other, max_ids) end);
     end loop;
 
     single := concat('select a.j',
@@ -129,7 +132,7 @@ begin
 %s    end loop;
     %sif seen operator(pg_catalog.=) 1 and ids is not null and %s%s then
         payload := %s;
-%s%s    elsif seen is null%s then
+%s%s    elsif %s%s then
         return null;
     else
 %s%s        if payload is null and seen operator(pg_catalog.<=) %s then
@@ -150,8 +153,9 @@ begin
             p.named_at_once,
             case when with_rows then format(E'        if %s then\n            payload := pg_catalog.concat(pg_catalog.left(payload, -1), %s);\n        end if;\n', fits, shown) end,
             case when p.separator = ',' then too_long end,
+            case when uneven then 'seen is null and not exists (select from pgherald_old)' else 'seen is null' end,
             case when by_columns then ' or seen operator(pg_catalog.=) 1 and not changed' end,
-            p.tail_first,
+            p.tail_first || case when uneven then E'        seen := coalesce(seen, 2);\n' else '' end,
             case when try_one then format($body$        if seen operator(pg_catalog.=) 2 and k operator(pg_catalog.=) old_k then
             %s
               into seen, ids, k;

@@ -17,18 +17,20 @@ declare
     known jsonb := pgherald.column_numbers(rel, options);
     w record;
     old record;
+    others text;            -- who may call a function and should not, such as an owner of before
 begin
     for w in select * from pgherald.function_sources(rel, options, own) loop
-        select p.oid, p.prosrc, p.proconfig, p.prosecdef, pg_get_function_identity_arguments(p.oid) as arguments into old
+        select p.oid, p.prosrc, p.proconfig, p.prosecdef, p.proacl, p.proowner, pg_get_function_identity_arguments(p.oid) as arguments into old
           from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
          where n.nspname = 'pgherald' and p.proname = w.name;
+        others := (select string_agg(a.grantee::regrole::text, ', ') from aclexplode(old.proacl) a where a.grantee not in (0, owner, old.proowner));
         if old.prosrc = w.body and (coalesce(cardinality(old.proconfig), 0) <= 1) = w.steady and old.arguments = w.arguments and old.prosecdef = w.definer
-            and has_function_privilege(owner, old.oid, 'execute')
+            and has_function_privilege(owner, old.oid, 'execute') and others is null
         then
             continue;
         end if;
         kind := 'function';
-        reason := case when old.oid is null then 'a function is missing' else 'the functions were written for other columns or another version' end;
+        reason := case when old.oid is null then 'a function is missing' else 'the functions were written for other columns, another owner or another version' end;
         statement := concat(
             case when old.arguments <> w.arguments then format(E'drop function pgherald.%I(%s);\n', w.name, old.arguments) end,
             format(E'create or replace function pgherald.%I(%s) returns %s\nlanguage plpgsql%s%s as %s;\n', w.name, w.arguments,
@@ -40,7 +42,8 @@ begin
             -- CREATE TRIGGER asks for EXECUTE; a trigger that fires does not. Not to public: who puts this function on a table of
             -- his own, could then have it rewritten from there; and a lookup reads what its caller may not.
             format(E'revoke all on function pgherald.%1$I(%2$s) from public;\ngrant execute on function pgherald.%1$I(%2$s) to %3$s;\n',
-                w.name, w.arguments, owner));
+                w.name, w.arguments, owner),
+            case when others is not null then format(E'revoke all on function pgherald.%I(%s) from %s;\n', w.name, w.arguments, others) end);
         return next;
     end loop;
 

@@ -18,6 +18,10 @@ begin
     if not exists (select from pgherald.steps(rel, options)) then
         return 'unchanged';
     end if;
+    -- Parents first, as applications write them; CREATE TRIGGER would lock them last.
+    for next in select p.relation::text from pgherald.path(rel, project) p where project <> '*' and p.step > 1 order by p.step desc loop
+        execute format('lock table %s in share row exclusive mode', next);
+    end loop;
     execute format('lock table %s in share update exclusive mode', rel);
     known := pgherald.settings(rel) is not null;
     if known then

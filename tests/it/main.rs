@@ -24,6 +24,7 @@ mod options;
 mod outages;
 mod peers;
 mod probes;
+mod rights;
 mod schemas;
 mod scratch;
 mod slow;

@@ -442,7 +442,11 @@ async fn what_dropped_tables_leave_is_cleared_away() {
     let left =
         "(select count(*) from pgherald.generated()) + (select count(*) from pg_trigger where tgname like 'pgherald%')";
     assert_eq!(witness.get(left).await, (4 + 4 + 4 + 4 + 2 + 2 + 2).to_string());
-    witness.run("drop table comments").await;
+    witness.run("drop table comments; select pgherald.drop_unused()").await;
+    // one of the same name does not get in the way of what is left
+    let again = "create table comments (id int primary key, task_id int references tasks);
+        select pgherald.watch('comments', 'task_id->list_id->project_id'); drop table comments";
+    witness.run(again).await;
     // still harmless to the writers of the others
     witness.run("update tasks set list_id = 2 where id = 1; update lists set project_id = 5").await;
     assert_eq!(witness.dropped().await, 0);
@@ -484,12 +488,16 @@ async fn children_are_told_directly_and_through_their_mother() {
 #[tokio::test]
 async fn the_plan_is_what_watch_does_and_takes_no_lock() {
     let witness = Witness::new(COMMENTS).await;
-    // Somebody holds the strongest of locks.
+    // Somebody holds what watch itself would wait for.
     let other = connect(&witness.url).await;
-    other.batch_execute("begin; lock table comments in row exclusive mode").await.unwrap();
+    other.batch_execute("begin; lock table comments in share update exclusive mode").await.unwrap();
     let plan = "select string_agg(statement, '' order by n) from rows from (pgherald.plan('comments', 'task_id->list_id->project_id')) with ordinality p(statement, reason, n)";
+    witness.run("begin").await;
     let script = witness.get(plan).await;
-    assert_eq!(witness.get("select count(*) from pg_locks where relation = 'comments'::regclass and pid = pg_backend_pid() and mode <> 'AccessShareLock'").await, "0");
+    let locks = "select count(*) from pg_locks l join pg_class c on c.oid = l.relation
+        where l.pid = pg_backend_pid() and c.relname in ('comments', 'tasks', 'lists') and l.mode <> 'AccessShareLock'";
+    assert_eq!(witness.get(locks).await, "0");
+    witness.run("commit").await;
     other.batch_execute("rollback").await.unwrap();
     assert_eq!(witness.get("select count(*) from pgherald.watched").await, "0");
     // Run by hand it does the same.
@@ -500,4 +508,73 @@ async fn the_plan_is_what_watch_does_and_takes_no_lock() {
         "0"
     );
     assert!(witness.fails("select pgherald.plan('comments')").await.contains("no column project_id"));
+}
+
+#[tokio::test]
+async fn what_reads_differently_has_changed() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create table t (id int primary key, project_id numeric, a numeric, b text);
+             select pgherald.watch('t', columns => array['a'], mode => '{mode}'); insert into t select i, 7, 1, 'x' from generate_series(1, 2) i"
+        ))
+        .await;
+        witness.payloads().await;
+        assert!(witness.says("update t set b = 'y'").await.is_empty());
+        assert_ne!(witness.says("update t set a = 1.0").await.len(), 0, "{mode}");
+        assert_ne!(witness.says("update t set project_id = 7.0").await.len(), 0, "{mode}");
+        assert_ne!(witness.says("update t set a = 1.00 where id = 1").await.len(), 0, "{mode}");
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_never_means_the_child_of_a_parent() {
+    let mut witness = Witness::new(
+        "create table pr (id int primary key, project_id int); create table pr_archive () inherits (pr);
+         create table ch (id int primary key, pr_id int references pr);
+         insert into pr values (1, 1), (2, 2); insert into pr_archive values (1, 5), (2, 5);
+         select pgherald.watch('ch', 'pr_id->project_id')",
+    )
+    .await;
+    let said = witness.says("insert into ch values (11, 1), (12, 2)").await;
+    assert_eq!(said, [r#"ch INSERT 1 ["11"]"#, r#"ch INSERT 2 ["12"]"#]);
+}
+
+#[tokio::test]
+async fn a_row_that_is_turned_away_from_its_new_partition_is_told() {
+    let mut witness = Witness::new(
+        "create table pt (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+         create table pt1 partition of pt for values in (1); create table pt2 partition of pt for values in (2);
+         create function no() returns trigger language plpgsql as 'begin return null; end';
+         create trigger no before insert on pt2 for each row execute function no();
+         insert into pt select i, 1 from generate_series(1, 4) i; select pgherald.watch('pt', max_ids => 2)",
+    )
+    .await;
+    assert_eq!(witness.says("update pt set project_id = 2 where id = 1").await, [r#"pt UPDATE 1 ["1:1"]"#]);
+    assert_eq!(witness.says("update pt set project_id = 2").await, ["pt UPDATE 1 null"]);
+    assert!(witness.says("update pt set project_id = 2").await.is_empty());
+}
+
+#[tokio::test]
+async fn merge_that_moves_one_of_several_rows_of_a_name_is_told_since_15() {
+    let mut witness = Witness::new(
+        "create table pt (id int, reg int, project_id int, primary key (id, reg)) partition by list (reg);
+         create table pt1 partition of pt for values in (0); create table pt2 partition of pt default;
+         insert into pt values (1, 0, 10), (1, 2, 20); select pgherald.watch('pt', id => array['id'])",
+    )
+    .await;
+    let merge = "merge into pt using (values (0), (2)) v(reg) on pt.reg = v.reg
+        when matched and pt.reg = 0 then update set reg = 5 when matched then update set project_id = 20";
+    assert_eq!(witness.says(merge).await, ["pt UPDATE * null"]);
+}
+
+#[tokio::test]
+async fn a_project_without_a_name_is_no_project() {
+    let mut witness =
+        Witness::new("create table t (id int primary key, project_id text); select pgherald.watch('t')").await;
+    assert_eq!(witness.says("insert into t values (1, '')").await, ["t INSERT * null"]);
+    assert_eq!(
+        witness.says("insert into t values (2, ''), (3, 'a')").await,
+        ["t INSERT * null", r#"t INSERT a ["3"]"#]
+    );
+    assert_eq!(witness.says("select pgherald.notify('e', '1', 'UPDATE', '')").await, ["e UPDATE * null"]);
 }
