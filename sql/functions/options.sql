@@ -8,6 +8,19 @@ declare
     step record;
 begin
     perform pgherald.check_watchable(rel, mode);
+    -- The triggers of a table have one name, so it can tell in the name of one parent only.
+    select r.child, other.tgrelid::regclass as parent into step
+      from pgherald.relations(rel) r(child)
+      join pg_catalog.pg_trigger t on t.tgrelid = r.child and t.tgname = 'pgherald_truncate'
+      join pg_catalog.pg_trigger other on other.tgfoid = t.tgfoid and other.tgname = t.tgname
+     where r.child <> rel and other.tgrelid <> r.child and pgherald.settings(other.tgrelid) is not null
+       and other.tgrelid not in (select o from pgherald.relations(rel) o)
+       and rel not in (select o from pgherald.relations(other.tgrelid) o)
+     limit 1;
+    if found then
+        raise exception 'cannot watch %: % below it tells in the name of % already', rel, step.child, step.parent
+            using errcode = 'object_not_in_prerequisite_state', hint = format('Watch %s by itself, or unwatch %s.', step.child, step.parent);
+    end if;
     if project is null or project = '' then
         raise exception 'cannot watch %: which project?', rel using errcode = 'null_value_not_allowed',
             hint = 'Pass project => ''column'', ''column->column'' along foreign keys, or ''*'' to tell every project.';

@@ -3,8 +3,15 @@ create or replace function pgherald.unwatch(rel regclass) returns boolean
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     t record;
+    parent regclass;
     own text := pgherald.base_name(rel);
 begin
+    select a.relid into parent from pg_catalog.pg_partition_ancestors(rel) a
+     where a.relid <> rel and pgherald.settings(a.relid) is not null limit 1;
+    if found then
+        raise exception 'cannot unwatch %: it is a partition of %, which is watched with all its partitions', rel, parent
+            using errcode = 'object_not_in_prerequisite_state', hint = format('Call pgherald.unwatch(%L), or detach the partition.', parent);
+    end if;
     if not exists (select from pg_catalog.pg_trigger d join pgherald.generated() g on g.function = d.tgfoid
                     where d.tgrelid = rel and g.role <> 'moved') then
         return false;

@@ -578,3 +578,33 @@ async fn a_project_without_a_name_is_no_project() {
     );
     assert_eq!(witness.says("select pgherald.notify('e', '1', 'UPDATE', '')").await, ["e UPDATE * null"]);
 }
+
+#[tokio::test]
+async fn a_child_of_two_mothers_tells_for_one() {
+    let mut witness = Witness::new(
+        "create table p1 (id int primary key, project_id int); create table p2 (id int primary key, project_id int);
+         create table c () inherits (p1, p2); select pgherald.watch('p1')",
+    )
+    .await;
+    assert!(witness.fails("select pgherald.watch('p2')").await.contains("c below it tells in the name of"));
+    assert_eq!(witness.get("select string_agg(outcome, ',') from pgherald.refresh()").await, "unchanged");
+    witness.run("select pgherald.watch('c', id => array['id']); select pgherald.watch('p2')").await;
+    assert_eq!(witness.says("insert into c values (1, 7)").await, [r#"c INSERT 7 ["1"]"#]);
+    assert_eq!(witness.get("select string_agg(distinct outcome, ',') from pgherald.refresh()").await, "unchanged");
+}
+
+#[tokio::test]
+async fn a_partition_is_not_unwatched_by_itself() {
+    for mode in ["statement", "row"] {
+        let witness = Witness::new(&format!(
+            "create table p (id int primary key, project_id int) partition by list (id); create table p1 partition of p default;
+             select pgherald.watch('p', mode => '{mode}')"
+        ))
+        .await;
+        assert!(witness.fails("select pgherald.unwatch('p1')").await.contains("it is a partition of public.p"));
+        witness.run("alter table p detach partition p1").await;
+        assert_eq!(witness.get("pgherald.unwatch('p1')").await, "true");
+        assert_eq!(witness.get("pgherald.unwatch('p')").await, "true");
+        assert_eq!(witness.get("select count(*) from pgherald.generated()").await, "0");
+    }
+}
