@@ -309,6 +309,15 @@ async fn included_columns_travel_where_they_are_small() {
     }
     let mut witness = Witness::new("create table t (id int primary key, project_id int, title text)").await;
     witness.run("select pgherald.watch('t', include => array['title'])").await;
+    // a hundred rows at most, however small
+    let insert = |from: i32, to: i32| format!("insert into t select i, 7, '' from generate_series({from}, {to}) i");
+    assert_ne!(rows(&mut witness, &insert(1001, 1100)).await[0].0, Value::Null);
+    assert_eq!(rows(&mut witness, &insert(2001, 2101)).await[0].0, Value::Null);
+    // 4000 bytes a row, before it is made into JSON
+    let one = "insert into t values (3000, 7, (select string_agg(md5(i::text), '') from generate_series(1, 126) i))";
+    assert_eq!(rows(&mut witness, one).await, [(json!([null]), Value::Null)]);
+    witness.run("delete from t").await;
+    witness.payloads().await;
     let found = rows(&mut witness, "insert into t values (1, 7, 'a'), (2, 7, 'b'), (3, 8, 'c')").await;
     assert!(found.contains(&(json!([{"title": "a"}, {"title": "b"}]), Value::Null)), "{found:?}");
     let found = rows(&mut witness, "update t set title = title || '!' where project_id = 7").await;

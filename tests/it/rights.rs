@@ -133,3 +133,32 @@ async fn a_comment_that_makes_no_sense_stops_nobody_else() {
     witness.run("select pgherald.watch('mine')").await;
     assert_eq!(witness.get("select count(*) from pgherald.watched where refresh_due is null").await, "2");
 }
+
+#[tokio::test]
+async fn only_an_owner_makes_functions_for_a_table_and_for_those_along_its_path() {
+    let witness = Witness::new(
+        "create table tasks (id int primary key, project_id int, a int, b int, unique (a, b));
+         create table pairs (id int primary key, a int, b int, foreign key (a, b) references tasks (a, b))",
+    )
+    .await;
+    let role = unique("stranger");
+    witness
+        .run(&format!(
+            "create role {role}; grant create, usage on schema public to {role}; grant select, references on tasks to {role};
+             set session authorization {role}; create table notes (id int primary key, task_id int references tasks)"
+        ))
+        .await;
+    for call in ["generate('tasks')", "watch('tasks')", "unwatch('pairs')"] {
+        let done = witness.client.batch_execute(&format!("select pgherald.{call}")).await;
+        assert!(done.is_err() || call.starts_with("unwatch"), "{call}");
+    }
+    // it may read the tasks, and yet not put a trigger on them
+    let error = witness.fails("select pgherald.watch('notes', 'task_id->project_id')").await;
+    assert!(error.contains("only its owner may"), "{error}");
+    witness.run("reset session authorization").await;
+    assert_eq!(witness.get("select count(*) from pgherald.generated()").await, "0");
+    // a foreign key of two columns leads nowhere by one of them
+    let error = witness.fails("select pgherald.watch('pairs', 'a->project_id')").await;
+    assert!(error.contains("no foreign key on public.pairs(a) alone"), "{error}");
+    witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
+}
