@@ -8,13 +8,14 @@ create or replace function pgherald.parts(
     out project text, out k_type text, out is_known text, out via text, out lookup text,
     out included text, out compared text, out identical text,
     out named text, out named_at_once text, out whole text, out everywhere text, out steady boolean,
-    out tail text, out tail_first text, out everything text)
+    out tail_first text, out everything text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     head text := replace(format('{"%s":%s,"action":"%s","project_id":',
         case when options ? 'resource' then 'resource' else 'table' end,
         to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
         case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
+    tail text;              -- what pgherald_tail is
     key name[] := coalesce(pgherald.names(options -> 'id'), pgherald.primary_key(rel));
     col name;
     depends_on name[];      -- the columns that ids, projects and the application's filter are made of

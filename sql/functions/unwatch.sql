@@ -19,6 +19,15 @@ begin
         raise exception 'cannot unwatch %: only its owner may', rel using errcode = 'insufficient_privilege',
             hint = format('Call it as %s.', (select c.relowner::regrole from pg_catalog.pg_class c where c.oid = rel));
     end if;
+    -- Parents first, as watch() does and as applications write them.
+    for t in
+        select d.tgrelid::regclass as part
+          from pg_catalog.pg_trigger d join pgherald.generated() g on g.function = d.tgfoid
+         where g.role = 'moved' and g.base = own and d.tgparentid = 0
+         order by g.step desc, d.tgrelid
+    loop
+        execute format('lock table only %s in access exclusive mode', t.part);
+    end loop;
     execute format('lock table %s in access exclusive mode', rel);
     for t in
         select d.tgname, d.tgrelid::regclass as part

@@ -28,8 +28,10 @@ const UNWATCHED: &str = "with project(name) as (
      order by c.oid, p.name <> 'project_id', p.name";
 
 /// Tables whose triggers are all there, and were written for other columns than those of today.
-const OUTDATED: &str = "select w.relation::text, replace(w.refresh_due, 'cannot watch ' || w.relation || ': ', '')
-      from pgherald.watched w where w.enabled and w.refresh_due is not null and w.refresh_due !~ 'needs no more$' order by 1";
+const OUTDATED: &str =
+    "select w.relation::text, replace(string_agg(r, '; '), 'cannot watch ' || w.relation || ': ', '')
+      from pgherald.watched w cross join regexp_split_to_table(w.refresh_due, '; ') r
+     where w.enabled and r !~ 'needs no more$' group by w.relation order by 1";
 
 /// Watched tables with columns for a key that no unique index makes one.
 const AMBIGUOUS: &str = "select w.relation::text, array_to_string(w.id, ', ') from pgherald.watched w
