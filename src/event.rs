@@ -51,7 +51,7 @@ impl fmt::Display for ProjectId {
 }
 
 /// Whom a change concerns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
     /// The sessions of one project.
     Project(ProjectId),
@@ -158,6 +158,8 @@ pub struct Invalidation {
     pub transaction: Option<u64>,
     /// What the writer called itself (`set local pgherald.origin`), so that a frontend can skip its own echo.
     pub origin: Option<String>,
+    /// To be told once more when the transactions of its time have ended (`repeats`).
+    pub again: bool,
 }
 
 /// Why a payload could not be read. The text never repeats more than a field name.
@@ -197,6 +199,8 @@ struct Payload<'a> {
     cursor: Option<&'a RawValue>,
     #[serde(borrow)]
     origin: Option<&'a RawValue>,
+    #[serde(borrow)]
+    again: Option<&'a RawValue>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<&'de RawValue>>, D::Error> {
@@ -250,6 +254,7 @@ impl Invalidation {
             timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
             origin: raw.origin.and_then(scalar).filter(|text| !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX),
             transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
+            again: raw.again.is_some_and(|value| value.get() == "true"),
         })
     }
 }

@@ -83,8 +83,13 @@ async fn beat(client: &Client, canary: &Canary, losses: &mut Losses, hub: &Hub) 
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
         hub.reconnect_everyone(Reason::NotificationDropped);
     }
-    if verdict == Verdict::TellAndFence {
-        losses.fence(transaction_id(client).await?);
+    let wants_fence = hub.repeat(oldest_running);
+    if verdict == Verdict::TellAndFence || wants_fence {
+        let transaction = transaction_id(client).await?;
+        if verdict == Verdict::TellAndFence {
+            losses.fence(transaction);
+        }
+        hub.fence(transaction);
     }
     Ok(())
 }

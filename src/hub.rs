@@ -14,6 +14,7 @@ use crate::event::{Cursor, Invalidation, ProjectId, Scope};
 use crate::metrics as m;
 use crate::outbox::Outbox;
 use crate::protocol::{Event, Reason};
+use crate::repeats::Repeats;
 
 type Members = HashMap<u64, Arc<Outbox>>;
 
@@ -28,6 +29,7 @@ pub struct Hub {
     subscriptions_max: usize,
     mailbox_frames: usize,
     spread: Duration,
+    repeats: Mutex<Repeats>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +75,7 @@ impl Hub {
             subscriptions_max: limits.subscriptions_per_session,
             mailbox_frames: limits.mailbox_frames,
             spread: limits.reconnect_spread,
+            repeats: Mutex::default(),
         })
     }
 
@@ -102,6 +105,7 @@ impl Hub {
     /// Tells each change to every session of its project: encoded once, then one write a session for all of `batch`,
     /// or for as much of it as fits into an empty mailbox: who reads in time is told in detail.
     pub fn publish(&self, mut batch: &[Heard], received: Instant) {
+        batch.iter().for_each(|heard| lock(&self.repeats).note(&heard.change));
         let now = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
         while !batch.is_empty() {
             let (fitting, rest) = batch.split_at(self.fitting(batch));
@@ -171,7 +175,27 @@ impl Hub {
             timestamp: timestamp.clone(),
             transaction: *transaction,
             origin: origin.clone(),
+            again: false,
         })
+    }
+
+    /// Tells again what is due now that `oldest_running` is the oldest transaction. True = hand [`Hub::fence`] a
+    /// transaction id.
+    pub fn repeat(&self, oldest_running: u64) -> bool {
+        let due = lock(&self.repeats).due(oldest_running);
+        match due.changes() {
+            Some(changes) => {
+                let batch: Vec<Heard> = changes.into_iter().map(|change| Heard { change, cursor: None }).collect();
+                self.publish(&batch, Instant::now());
+            }
+            None => self.reconnect_everyone(Reason::NotificationDropped),
+        }
+        lock(&self.repeats).wants_fence()
+    }
+
+    /// The transaction id that [`Hub::repeat`] asked for.
+    pub fn fence(&self, transaction: u64) {
+        lock(&self.repeats).fence(transaction);
     }
 
     /// Tells every session with a subscription that all it holds may be stale.
@@ -199,9 +223,13 @@ impl Hub {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic elsewhere leaves the registry whole: entries come and go one at a time.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic elsewhere leaves what it guards whole: entries come and go one at a time.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A session's place in the hub. Dropping it leaves, however the session ended.

@@ -12,6 +12,7 @@ pub mod resource;
 pub mod event;
 pub mod losses;
 pub mod quota;
+pub mod repeats;
 
 // 1: forms
 pub mod close;

@@ -1,5 +1,6 @@
 -- A row in the middle of a path now leads to another project: whatever reached its project through it has moved along.
--- All of the resource is told, to the projects that it left and to those that it came to.
+-- All of the resource is told, to the projects that it left and to those that it came to; and told again when the
+-- transactions of this time have ended, because one of them may have looked its project up before.
 create or replace function pgherald.moved_source(rel regclass, options jsonb, base text, step integer, out body text, out steady boolean, out queries text[])
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -34,7 +35,8 @@ $body$    for changed in %s loop
     if seen operator(pg_catalog.=) 0 or seen operator(pg_catalog.=) 1 and not changed then
         return null;
     end if;
-%s    %s
+%s    pgherald_tail := pg_catalog.concat(',"again":true', pgherald_tail);
+    %s
       into payloads;
     if payloads is null then
         return null;

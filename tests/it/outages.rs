@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::browser::Browser;
 use crate::proxy::Proxy;
-use crate::world::{Daemon, Database, Settings, World, options, token, until};
+use crate::world::{Daemon, Database, Settings, World, connect, options, token, until};
 
 async fn ready(daemon: &Daemon) -> (u16, Vec<String>) {
     let (status, body) = daemon.get("/ready").await;
@@ -138,6 +138,27 @@ async fn a_loss_is_told_again_when_its_transaction_has_ended() {
     alice.hears(&["reconnect notification_dropped"]).await;
     world.run("commit").await;
     alice.hears(&["reconnect notification_dropped"]).await;
+}
+
+#[tokio::test]
+async fn a_writer_who_found_the_project_that_a_move_has_left_is_made_good() {
+    let world = World::new().await;
+    world
+        .run(
+            "create table comments (id int primary key, task_id bigint references tasks);
+             select pgherald.watch('comments', 'task_id->project_id')",
+        )
+        .await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    let mut bob = world.daemon.browser("bob", "8").await;
+    let late = connect(&world.database.url).await;
+    late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
+    world.run("update tasks set project_id = 8 where id = 1").await;
+    bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1"]).await;
+    late.batch_execute("commit").await.unwrap();
+    // Alice's project was the comment's when the writer looked; bob's is now.
+    alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment INSERT 7/1"]).await;
+    bob.hears(&["comment UPDATE 8/*"]).await;
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ fn event(project_id: &str, resource: &str, ids: &[u64]) -> Event {
         timestamp: None,
         transaction: None,
         origin: None,
+        again: false,
     };
     Event::encode(&change, &project(project_id), None, NOW)
 }

@@ -11,6 +11,7 @@ mod losses;
 mod mailbox;
 mod protocol;
 mod quota;
+mod repeats;
 mod report;
 mod resource;
 mod token;

@@ -48,6 +48,7 @@ fn change(action: Action, ids: Option<&[&str]>, timestamp: Option<&str>) -> Inva
         timestamp: timestamp.map(str::to_owned),
         transaction: None,
         origin: None,
+        again: false,
     }
 }
 

@@ -1,0 +1,72 @@
+//! What moved takes its rows along, and is told again when the writers of that time have ended.
+
+use pgherald::event::{Invalidation, Scope};
+use pgherald::repeats::{Kept, Repeats};
+use pgherald::resource::ResourceNames;
+
+fn moved(table: &str, project: &str, again: bool) -> Invalidation {
+    let payload =
+        format!(r#"{{"table":"{table}","action":"UPDATE","project_id":"{project}","ids":["1"],"again":{again}}}"#);
+    Invalidation::parse(&payload, &ResourceNames::default()).unwrap()
+}
+
+fn short(kept: Kept) -> Vec<String> {
+    let short = |change: &Invalidation| {
+        assert!(change.ids.is_none() && change.transaction.is_none() && !change.again, "{change:?}");
+        match &change.scope {
+            Scope::Project(project) => format!("{} {project}", change.resource),
+            Scope::EveryProject => format!("{} *", change.resource),
+        }
+    };
+    kept.changes().map_or_else(|| vec!["everything".into()], |changes| changes.iter().map(short).collect())
+}
+
+#[test]
+fn a_change_is_told_again_once_when_its_fence_is_passed() {
+    let mut repeats = Repeats::default();
+    repeats.note(&moved("comments", "7", false));
+    assert!(!repeats.wants_fence(), "only what asks for it");
+    repeats.note(&moved("comments", "7", true));
+    repeats.note(&moved("comments", "7", true));
+    repeats.note(&moved("notes", "*", true));
+    assert!(repeats.wants_fence());
+    repeats.fence(110);
+    assert_eq!(short(repeats.due(110)), [""; 0], "transaction 110 may be one that looked before");
+    assert_eq!(short(repeats.due(111)), ["comment 7", "note *"]);
+    assert_eq!(short(repeats.due(200)), [""; 0]);
+    assert!(!repeats.wants_fence());
+}
+
+#[test]
+fn what_is_heard_while_the_fence_is_taken_waits_for_the_next() {
+    let mut repeats = Repeats::default();
+    repeats.note(&moved("comments", "7", true));
+    assert!(repeats.wants_fence());
+    repeats.note(&moved("comments", "8", true));
+    repeats.fence(110);
+    assert!(!repeats.wants_fence(), "one fence at a time");
+    assert_eq!(short(repeats.due(111)), ["comment 7"]);
+    assert!(repeats.wants_fence());
+    repeats.fence(120);
+    assert_eq!(short(repeats.due(121)), ["comment 8"]);
+}
+
+#[test]
+fn a_fence_that_could_not_be_taken_is_asked_for_again() {
+    let mut repeats = Repeats::default();
+    repeats.note(&moved("comments", "7", true));
+    assert!(repeats.wants_fence());
+    assert_eq!(short(repeats.due(u64::MAX)), [""; 0], "the connection broke before there was one");
+    assert!(repeats.wants_fence());
+    repeats.fence(110);
+    assert_eq!(short(repeats.due(111)), ["comment 7"]);
+}
+
+#[test]
+fn more_than_can_be_kept_becomes_everything() {
+    let mut repeats = Repeats::default();
+    (0..2000).for_each(|project| repeats.note(&moved("comments", &project.to_string(), true)));
+    assert!(repeats.wants_fence());
+    repeats.fence(1);
+    assert_eq!(short(repeats.due(2)), ["everything"]);
+}
