@@ -108,7 +108,8 @@ impl App {
                 "the triggers of pgherald.watch send on {TRIGGER_CHANNEL} and are not heard here"
             );
         }
-        let hub = Hub::new(&config.limits);
+        let heartbeat = config.database.heartbeat_interval + config.database.heartbeat_timeout;
+        let hub = Hub::new(&config.limits, heartbeat);
         let access = Arc::new(Access::open(&config, Arc::clone(&database)).await?);
         let listener = Listener::start(&config, &hub, &access).await?;
         let context = Arc::new(Context {

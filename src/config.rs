@@ -157,6 +157,13 @@ pub struct Limits {
     pub requests_burst: u32,
     /// Frames waiting for one session before they coarsen.
     pub mailbox_frames: usize,
+    /// Changes kept for clients that come back.
+    pub history_events: usize,
+    /// Bytes of them, about.
+    pub history_bytes: usize,
+    /// Their age.
+    #[serde(with = "humantime_serde")]
+    pub history_age: Duration,
     /// From the upgrade to a valid token.
     #[serde(with = "humantime_serde")]
     pub auth_timeout: Duration,
@@ -258,6 +265,9 @@ impl Config {
                 requests_per_second: s.at_least(1, "limits.requests_per_second", 20),
                 requests_burst: s.at_least(1, "limits.requests_burst", 200),
                 mailbox_frames: s.at_least(4, "limits.mailbox_frames", 256),
+                history_events: s.at_least(0, "limits.history_events", 10_000),
+                history_bytes: s.at_least(0, "limits.history_bytes", 16_777_216),
+                history_age: s.duration("limits.history_age", "5m"),
                 auth_timeout: s.duration("limits.auth_timeout", "10s"),
                 send_timeout: s.duration("limits.send_timeout", "30s"),
                 idle_timeout: s.duration("limits.idle_timeout", "90s"),

@@ -14,10 +14,11 @@ use crate::close::Close;
 use crate::config::Limits;
 use crate::event::ProjectId;
 use crate::frame;
-use crate::hub::{Hub, Membership};
+use crate::hub::Hub;
 use crate::keyring::Keyring;
+use crate::membership::Membership;
 use crate::metrics as m;
-use crate::protocol::{ClientFrame, Refusal, ServerFrame, Subscribe};
+use crate::protocol::{ClientFrame, Form, Refusal, ServerFrame, Subscribe, Wanted, Wire};
 use crate::quota::Quota;
 use crate::token::{Claims, TokenError};
 use crate::websocket::{Decoder, Message};
@@ -47,6 +48,8 @@ pub struct Arrival {
     pub membership: Membership,
     /// Whose it is; without claims the first frame must bring them.
     pub claims: Option<Claims>,
+    /// How changes are told where a subscription does not say.
+    pub form: Form,
     /// The project of the URL, still to be subscribed to once there are claims.
     pub implied: Option<Box<Subscribe>>,
 }
@@ -68,7 +71,7 @@ impl From<Close> for End {
 /// What came of a question to the keyring or to the database.
 enum Outcome {
     Verified(Result<Claims, TokenError>),
-    Judged(Subscribe, ProjectId, Result<bool, Unavailable>),
+    Judged(Subscribe, Box<Wanted>, Result<bool, Unavailable>),
     Rejudged(Vec<(ProjectId, bool)>),
 }
 
@@ -79,9 +82,12 @@ pub struct Dialogue<'a> {
     context: &'a Arc<Context>,
     membership: Membership,
     claims: Option<Claims>,
+    form: Form,
     implied: Option<Box<Subscribe>>,
     decoder: Decoder,
     quota: Quota,
+    /// The client has said something.
+    spoken: bool,
     /// One at a time: the client is read no further until it is answered, so answers keep their order.
     question: Option<Question>,
 }
@@ -89,10 +95,10 @@ pub struct Dialogue<'a> {
 impl<'a> Dialogue<'a> {
     /// Begins where the gate left off.
     pub fn new(arrival: Arrival, context: &'a Arc<Context>) -> Self {
-        let Arrival { membership, claims, implied } = arrival;
+        let Arrival { membership, claims, form, implied } = arrival;
         let decoder = Decoder::new(context.limits.frame_bytes);
         let quota = Quota::new(context.limits.requests_per_second, context.limits.requests_burst);
-        Self { context, membership, claims, implied, decoder, quota, question: None }
+        Self { context, membership, claims, form, implied, decoder, quota, spoken: false, question: None }
     }
 
     /// Takes what the socket has.
@@ -144,7 +150,12 @@ impl<'a> Dialogue<'a> {
                 return Err(Close::TooMany.into());
             }
             match message {
-                Message::Text(text) => self.hear(&text)?,
+                Message::Text(text) => {
+                    if !std::mem::replace(&mut self.spoken, true) {
+                        self.membership.spoke();
+                    }
+                    self.hear(&text)?;
+                }
                 Message::Binary => return Err(End::Close(Close::Malformed, "frames are JSON in text messages".into())),
                 Message::Ping(payload) => self.membership.outbox.answer(frame::pong(&payload)),
                 Message::Pong => {}
@@ -185,7 +196,13 @@ impl<'a> Dialogue<'a> {
                 }
                 self.answer(&ServerFrame::Unsubscribed { reference: reference.as_deref(), project_id: &project_id })
             }
-            ClientFrame::Ping { reference } => self.answer(&ServerFrame::Pong { reference: reference.as_deref() }),
+            ClientFrame::Ping { reference } => {
+                self.membership.answer_with_cursor(|cursor| {
+                    let cursor = cursor.map(|cursor| cursor.to_string());
+                    ServerFrame::Pong { reference: reference.as_deref(), cursor }.encode(Wire::WebSocket)
+                });
+                Ok(())
+            }
         }
     }
 
@@ -197,13 +214,13 @@ impl<'a> Dialogue<'a> {
 
     fn ask_access(&mut self, claims: Claims, subscribe: Subscribe) {
         let context = Arc::clone(self.context);
-        let project = match subscribe.project() {
-            Ok(project) => project,
-            Err(refusal) => return self.membership.outbox.answer(ServerFrame::Error(&refusal).encode()),
+        let wanted = match subscribe.wanted(self.form) {
+            Ok(wanted) => Box::new(wanted),
+            Err(refusal) => return self.membership.outbox.answer(ServerFrame::Error(&refusal).encode(Wire::WebSocket)),
         };
         self.question = Some(Box::pin(async move {
-            let verdict = context.access.allowed(&claims, &project).await;
-            Outcome::Judged(subscribe, project, verdict)
+            let verdict = context.access.allowed(&claims, &wanted.project).await;
+            Outcome::Judged(subscribe, wanted, verdict)
         }));
     }
 
@@ -211,7 +228,7 @@ impl<'a> Dialogue<'a> {
         match outcome {
             Outcome::Verified(Err(error)) => Err(End::Close(Close::Unauthorized, error.to_string().into())),
             Outcome::Verified(Ok(claims)) => self.authenticated(claims),
-            Outcome::Judged(subscribe, project, verdict) => self.judged(&subscribe, &project, verdict),
+            Outcome::Judged(subscribe, wanted, verdict) => self.judged(&subscribe, &wanted, verdict),
             Outcome::Rejudged(verdicts) => {
                 for (project, _) in verdicts.iter().filter(|(_, allowed)| !allowed) {
                     self.membership.unsubscribe(project);
@@ -233,7 +250,7 @@ impl<'a> Dialogue<'a> {
         self.answer(&ServerFrame::Authenticated { subject: &claims.subject, expires_at: claims.expires_at })?;
         if self.claims.replace(claims.clone()).is_some() {
             // Renewed: the new claims decide anew, and who can't be judged now is not allowed now.
-            let (context, projects) = (Arc::clone(self.context), self.membership.projects().to_vec());
+            let (context, projects) = (Arc::clone(self.context), self.membership.projects());
             self.question = Some(Box::pin(async move {
                 let mut verdicts = Vec::with_capacity(projects.len());
                 for project in projects {
@@ -249,23 +266,22 @@ impl<'a> Dialogue<'a> {
     fn judged(
         &mut self,
         subscribe: &Subscribe,
-        project: &ProjectId,
+        wanted: &Wanted,
         verdict: Result<bool, Unavailable>,
     ) -> Result<(), End> {
         let reference = subscribe.reference.clone();
         let refusal = match verdict {
-            Ok(true) => match self.membership.subscribe(project) {
-                Ok(()) => {
+            Ok(true) => match self.membership.subscribe(
+                wanted,
+                || true,
+                |cursor| {
                     // Registered first, acknowledged second: a fetch begun after `subscribed` cannot miss a change.
-                    self.answer(&ServerFrame::Subscribed {
-                        reference: reference.as_deref(),
-                        project_id: project.as_str(),
-                    })?;
-                    if subscribe.since.is_some() {
-                        self.membership.gap(project);
-                    }
-                    return Ok(());
-                }
+                    let (reference, project_id) = (subscribe.reference.as_deref(), wanted.project.as_str());
+                    let cursor = cursor.map(|cursor| cursor.to_string());
+                    Some(ServerFrame::Subscribed { reference, project_id, cursor }.encode(Wire::WebSocket))
+                },
+            ) {
+                Ok(_) => return Ok(()),
                 Err(full) => Refusal::new("too_many_subscriptions", full.to_string(), reference),
             },
             Ok(false) if subscribe.implied => return Err(Close::Forbidden.into()),
@@ -284,7 +300,7 @@ impl<'a> Dialogue<'a> {
 
     #[allow(clippy::unnecessary_wraps, reason = "lets every branch of a request end with its answer")]
     fn answer(&self, frame: &ServerFrame<'_>) -> Result<(), End> {
-        self.membership.outbox.answer(frame.encode());
+        self.membership.outbox.answer(frame.encode(Wire::WebSocket));
         Ok(())
     }
 }

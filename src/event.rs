@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::resource::ResourceNames;
+use crate::row::{Row, scalar};
 
 /// Longest accepted project id and resource name, in bytes. A notification is under 8000 bytes anyway;
 /// this keeps hub keys and metrics small whatever a hostile payload holds.
@@ -82,62 +83,6 @@ impl Action {
     }
 }
 
-/// The id of an invalidation, the same on every daemon: the transaction's id (`xid8`) and the place of the
-/// notification within it. Transactions are not ordered by their id, so cursors are compared for equality only.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Cursor {
-    /// `pg_current_xact_id()` of the writing transaction.
-    pub transaction: u64,
-    /// 0 for the first notification of the transaction, counted by [`Ordinals`].
-    pub ordinal: u32,
-}
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.transaction, self.ordinal)
-    }
-}
-
-/// Counts the notifications of one transaction. Postgres delivers them together and in the same order to every
-/// listener, so every daemon counts the same.
-#[derive(Debug, Default)]
-pub struct Ordinals {
-    last: Option<Cursor>,
-}
-
-impl Ordinals {
-    /// The cursor of the next notification of `transaction`.
-    pub fn next(&mut self, transaction: u64) -> Cursor {
-        let ordinal = match self.last {
-            Some(last) if last.transaction == transaction => last.ordinal.saturating_add(1),
-            _ => 0,
-        };
-        let cursor = Cursor { transaction, ordinal };
-        self.last = Some(cursor);
-        cursor
-    }
-}
-
-/// The included columns of a row: a JSON object, passed on as the database wrote it.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Row(Box<RawValue>);
-
-impl Row {
-    /// `None` where it is no object.
-    fn new(value: &RawValue) -> Option<Self> {
-        value.get().starts_with('{').then(|| Self(value.to_owned()))
-    }
-}
-
-impl PartialEq for Row {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.get() == other.0.get()
-    }
-}
-
-impl Eq for Row {}
-
 /// One change event, parsed from a notification.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidation {
@@ -152,6 +97,8 @@ pub struct Invalidation {
     /// The included columns of each of the `ids`, in their order, where they travelled: leaving them out is always
     /// allowed. Empty, or as long as `ids`.
     pub rows: Vec<Option<Row>>,
+    /// The same before the change, where they differ.
+    pub old_rows: Vec<Option<Row>>,
     /// As the payload gave it (RFC 3339 by convention); `None` = stamp it at receipt.
     pub timestamp: Option<String>,
     /// The writing transaction, where the payload names it.
@@ -194,6 +141,8 @@ struct Payload<'a> {
     #[serde(borrow)]
     rows: Option<&'a RawValue>,
     #[serde(borrow)]
+    old_rows: Option<&'a RawValue>,
+    #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
     #[serde(borrow)]
     cursor: Option<&'a RawValue>,
@@ -208,6 +157,24 @@ fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<&'
 }
 
 impl Invalidation {
+    /// The whole of a resource, updated, by nobody in particular.
+    pub fn of_resource(resource: Arc<str>, scope: Scope) -> Self {
+        let (rows, old_rows) = (Vec::new(), Vec::new());
+        let (timestamp, transaction, origin) = (None, None, None);
+        Self {
+            resource,
+            scope,
+            action: Action::Update,
+            ids: None,
+            rows,
+            old_rows,
+            timestamp,
+            transaction,
+            origin,
+            again: false,
+        }
+    }
+
     /// Reads a notification's payload, in both spellings: what our triggers send and what teams send by hand
     /// (`docs/protocol.md`). Any role may NOTIFY, so nothing in it is trusted: unknown fields are ignored, a
     /// missing id or an empty list means the whole resource, a null project means every project.
@@ -232,7 +199,8 @@ impl Invalidation {
             (None, Some(id)) => vec![scalar(id).ok_or(Malformed::Id)?],
             (None, None) => Vec::new(),
         };
-        let mut rows = raw.rows.map(rows).unwrap_or_default();
+        let rows = raw.rows.map(Row::list).unwrap_or_default();
+        let old_rows = raw.old_rows.map(Row::list).unwrap_or_default();
         let scope = match project.as_deref() {
             Some("*") => Scope::EveryProject,
             Some(project) => Scope::Project(ProjectId::parse(project).map_err(Malformed::Project)?),
@@ -242,15 +210,15 @@ impl Invalidation {
                 Scope::EveryProject
             }
         };
-        if rows.len() != ids.len() {
-            rows.clear();
-        }
+        let whole = |rows: Vec<Option<Row>>| if rows.len() == ids.len() { rows } else { Vec::new() };
+        let (rows, old_rows) = (whole(rows), whole(old_rows));
         Ok(Self {
             resource,
             scope,
             action: raw.action,
             ids: (!ids.is_empty()).then_some(ids),
             rows,
+            old_rows,
             timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
             origin: raw.origin.and_then(scalar).filter(|text| !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX),
             transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
@@ -261,21 +229,6 @@ impl Invalidation {
 
 fn usable(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control)
-}
-
-/// The text of a JSON string, or of a number as it was written (a bigint beyond 2^53 keeps its digits).
-fn scalar(value: &RawValue) -> Option<String> {
-    match value.get().as_bytes().first()? {
-        b'"' => serde_json::from_str(value.get()).ok(),
-        b'-' | b'0'..=b'9' => Some(value.get().to_owned()),
-        _ => None,
-    }
-}
-
-/// What is no list of objects and nulls is as good as left out.
-fn rows(value: &RawValue) -> Vec<Option<Row>> {
-    let rows: Vec<Option<&RawValue>> = serde_json::from_str(value.get()).unwrap_or_default();
-    rows.into_iter().map(|row| row.and_then(Row::new)).collect()
 }
 
 /// serde's message quotes values; only the position is safe to log.

@@ -15,7 +15,8 @@ use crate::database::Database;
 use crate::dialogue::{Arrival, Context};
 use crate::event::ProjectId;
 use crate::hub::Full;
-use crate::protocol::Subscribe;
+use crate::membership::Membership;
+use crate::protocol::{BAD_FORMAT, Form, Format, Subscribe, Wanted, Wire};
 use crate::token::{Claims, TokenError};
 use crate::upgrade::{Handshake, HandshakeError};
 
@@ -78,7 +79,9 @@ struct Query {
     since: Option<String>,
     access_token: Option<String>,
     topics: Option<String>,
+    filter: Option<String>,
     format: Option<String>,
+    batch: Option<String>,
 }
 
 impl Gate {
@@ -107,27 +110,24 @@ impl Gate {
             return Err(Refused::Draining);
         }
         self.check_origin(handshake.origin.as_deref())?;
-        let query = Query::parse(query);
-        let subscribe = query.subscribe()?;
-        let claims = self.authenticate(handshake.token.as_deref(), query.access_token.as_deref()).await?;
-        let allowed = match (&claims, &subscribe) {
-            (Some(claims), Some((subscribe, project))) => {
-                Some((self.authorize(claims, project).await.map(|()| project)?, subscribe.since.is_some()))
-            }
-            _ => None,
-        };
+        let mut query = Query::parse(query);
+        let access_token = query.access_token.take();
+        let form = query.form(Wire::WebSocket)?;
+        let subscribe = query.subscribe(form)?;
+        let claims = self.authenticate(handshake.token.as_deref(), access_token.as_deref()).await?;
+        if let (Some(claims), Some((_, wanted))) = (&claims, &subscribe) {
+            self.authorize(claims, &wanted.project).await?;
+        }
         if self.context.drain.is_cancelled() {
             return Err(Refused::Draining);
         }
-        let mut membership = self.context.hub.join(claims.as_ref().map(|claims| &claims.subject))?;
-        if let Some((project, resumes)) = allowed {
-            membership.subscribe(project)?;
-            if resumes {
-                membership.gap(project);
-            }
+        let subject = claims.as_ref().map(|claims| &claims.subject);
+        let membership = Membership::join(&self.context.hub, subject, Wire::WebSocket, subscribe.is_some())?;
+        if let (Some(_), Some((_, wanted))) = (&claims, &subscribe) {
+            membership.subscribe(wanted, || true, |_| None)?;
         }
         let implied = subscribe.filter(|_| claims.is_none()).map(|(subscribe, _)| Box::new(subscribe));
-        Ok((handshake, Box::new(Arrival { membership, claims, implied })))
+        Ok((handshake, Box::new(Arrival { membership, claims, form, implied })))
     }
 
     /// Why the daemon is not ready; empty = ready.
@@ -192,7 +192,9 @@ impl Query {
                 "since" => &mut query.since,
                 "access_token" => &mut query.access_token,
                 "topics" => &mut query.topics,
+                "filter" => &mut query.filter,
                 "format" => &mut query.format,
+                "batch" => &mut query.batch,
                 _ => continue,
             };
             *place = Some(value.into_owned());
@@ -200,16 +202,27 @@ impl Query {
         query
     }
 
+    /// How changes are told to this session, where a subscription does not say.
+    fn form(&self, wire: Wire) -> Result<Form, Refused> {
+        let malformed = |what: &str| Refused::Malformed(what.into());
+        let word = self.format.as_deref().map(|word| Format::parse(word).ok_or_else(|| malformed(BAD_FORMAT)));
+        let batch = match self.batch.as_deref() {
+            None | Some("false" | "0") => false,
+            Some("true" | "1") => true,
+            Some(_) => return Err(malformed("batch is true or false")),
+        };
+        Ok(Form { format: word.transpose()?.unwrap_or_default(), batch, wire })
+    }
+
     /// The implied first subscription, if the address names a project.
-    fn subscribe(&self) -> Result<Option<(Subscribe, ProjectId)>, Refused> {
-        if self.format.as_deref().is_some_and(|format| format != "cache_invalidate") {
-            return Err(Refused::Malformed("format: this version speaks cache_invalidate only: leave it out".into()));
-        }
-        let Some(project_id) = self.project_id.clone() else { return Ok(None) };
-        let topics = self.topics.as_ref().map(|topics| topics.split(',').map(str::to_owned).collect());
+    fn subscribe(self, form: Form) -> Result<Option<(Subscribe, Wanted)>, Refused> {
+        let Some(project_id) = self.project_id else { return Ok(None) };
+        let topics = self.topics.map(|topics| topics.split(',').map(str::to_owned).collect());
+        let filter = self.filter.map(|filter| serde_json::from_str(&filter)).transpose();
+        let filter = filter.map_err(|_| Refused::Malformed("filter is no JSON: {\"parent_id\": \"9\"}".into()))?;
         let subscribe =
-            Subscribe { project_id, topics, since: self.since.clone(), implied: true, ..Subscribe::default() };
-        let project = subscribe.project().map_err(|refusal| Refused::Malformed(refusal.message))?;
-        Ok(Some((subscribe, project)))
+            Subscribe { project_id, topics, filter, since: self.since, implied: true, ..Subscribe::default() };
+        let wanted = subscribe.wanted(form).map_err(|refusal| Refused::Malformed(refusal.message))?;
+        Ok(Some((subscribe, wanted)))
     }
 }

@@ -1,52 +1,35 @@
 //! The registry project -> sessions, and the fan-out of what the listener hears.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
+use tokio::sync::Notify;
 
 use crate::config::Limits;
-use crate::event::{Cursor, Invalidation, ProjectId, Scope};
+use crate::encoding::Encodings;
+use crate::event::{Invalidation, ProjectId, Scope};
+use crate::history::{Heard, History};
 use crate::metrics as m;
 use crate::outbox::Outbox;
-use crate::protocol::{Event, Reason};
+use crate::protocol::{Reason, ServerFrame, Wire};
 use crate::repeats::Repeats;
-
-type Members = HashMap<u64, Arc<Outbox>>;
+use crate::roster::{Held, Member, Roster, Session};
 
 /// Who is there. Only the listener publishes, so every session hears in commit order.
 #[derive(Debug)]
 pub struct Hub {
-    state: Mutex<State>,
+    roster: Mutex<Roster>,
     next_id: AtomicU64,
-    sessions_max: usize,
-    per_subject_max: usize,
-    unauthenticated_max: usize,
-    subscriptions_max: usize,
-    mailbox_frames: usize,
-    spread: Duration,
+    /// `[limits]`.
+    pub limits: Limits,
+    /// How long another daemon may take to notice a loss that this one has noticed.
+    doubt: Duration,
     repeats: Mutex<Repeats>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    everyone: Members,
-    projects: HashMap<ProjectId, Members>,
-    subjects: HashMap<Arc<str>, usize>,
-    identified: usize,
-}
-
-/// A change and the place it came from.
-#[derive(Debug)]
-pub struct Heard {
-    /// What changed.
-    pub change: Invalidation,
-    /// Where the payload named its transaction.
-    pub cursor: Option<Cursor>,
+    /// Rung when there is a project whose members must be judged again.
+    pub doubts: Notify,
 }
 
 /// A bound that was met; the text may be shown.
@@ -63,50 +46,68 @@ pub enum Full {
     Subscriptions,
 }
 
+/// Who is to be judged again.
+#[derive(Debug)]
+pub struct Doubt {
+    /// Where.
+    pub project: ProjectId,
+    /// Every subject that is subscribed, once.
+    pub subjects: Vec<Arc<str>>,
+    /// Which change of membership this is about; `None` = none, it is only time.
+    pub round: Option<u64>,
+}
+
 impl Hub {
-    /// An empty one with the bounds of `limits`.
-    pub fn new(limits: &Limits) -> Arc<Self> {
+    /// An empty one with the bounds of `limits`. Any daemon of this database notices a loss within `heartbeat`.
+    pub fn new(limits: &Limits, heartbeat: Duration) -> Arc<Self> {
+        let history = History::new(limits.history_events, limits.history_bytes, limits.history_age);
         Arc::new(Self {
-            state: Mutex::default(),
+            roster: Mutex::new(Roster::new(history)),
             next_id: AtomicU64::new(1),
-            sessions_max: limits.sessions,
-            per_subject_max: limits.sessions_per_subject,
-            unauthenticated_max: limits.sessions_unauthenticated,
-            subscriptions_max: limits.subscriptions_per_session,
-            mailbox_frames: limits.mailbox_frames,
-            spread: limits.reconnect_spread,
+            limits: limits.clone(),
+            doubt: heartbeat * 2,
             repeats: Mutex::default(),
+            doubts: Notify::new(),
         })
     }
 
-    /// Takes a session in, with its outbox, until the membership is dropped. Without a subject it counts
+    /// Takes a session in; who holds the number it returns must call [`Hub::leave`]. Without a subject it counts
     /// against the unauthenticated ones.
-    pub fn join(self: &Arc<Self>, subject: Option<&Arc<str>>) -> Result<Membership, Full> {
-        let mut state = self.lock();
-        if state.everyone.len() >= self.sessions_max {
+    pub fn enter(&self, subject: Option<&Arc<str>>, wire: Wire, quiet: bool) -> Result<(u64, Arc<Outbox>), Full> {
+        let mut roster = self.lock();
+        if roster.sessions.len() >= self.limits.sessions {
             return Err(Full::Sessions);
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         match subject {
-            Some(subject) => self.admit(&mut state, subject)?,
+            Some(subject) => self.admit(&mut roster, subject)?,
             None => {
-                if state.everyone.len() - state.identified >= self.unauthenticated_max {
+                if roster.sessions.len() - roster.identified >= self.limits.sessions_unauthenticated {
                     return Err(Full::Sessions);
                 }
             }
         }
-        let outbox = Arc::new(Outbox::new(self.mailbox_frames));
-        state.everyone.insert(id, Arc::clone(&outbox));
-        drop(state);
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let outbox = Arc::new(Outbox::new(self.limits.mailbox_frames, wire));
+        let session = Session { outbox: Arc::clone(&outbox), subject: subject.cloned(), projects: Vec::new(), quiet };
+        roster.sessions.insert(id, session);
+        drop(roster);
         gauge!(m::SESSIONS).increment(1);
-        Ok(Membership { hub: Arc::clone(self), id, subject: subject.cloned(), outbox, projects: Vec::new() })
+        Ok((id, outbox))
+    }
+
+    /// A session is over.
+    pub fn leave(&self, id: u64) {
+        #[allow(clippy::cast_precision_loss, reason = "a session has few subscriptions")]
+        let subscriptions = self.lock().leave(id) as f64;
+        gauge!(m::SUBSCRIPTIONS).decrement(subscriptions);
+        gauge!(m::SESSIONS).decrement(1);
     }
 
     /// Tells each change to every session of its project: encoded once, then one write a session for all of `batch`,
     /// or for as much of it as fits into an empty mailbox: who reads in time is told in detail.
     pub fn publish(&self, mut batch: &[Heard], received: Instant) {
         batch.iter().for_each(|heard| lock(&self.repeats).note(&heard.change));
-        let now = humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string();
+        let now = now();
         while !batch.is_empty() {
             let (fitting, rest) = batch.split_at(self.fitting(batch));
             self.publish_at_once(fitting, &now, received);
@@ -116,10 +117,10 @@ impl Hub {
 
     /// How many changes of `batch` fit into an empty mailbox together, one at least.
     fn fitting(&self, batch: &[Heard]) -> usize {
-        let mut room = self.mailbox_frames;
+        let mut room = self.limits.mailbox_frames;
         let fits = |heard: &&Heard| {
             let frames = heard.change.ids.as_ref().map_or(1, Vec::len);
-            let left = room.checked_sub(if frames > self.mailbox_frames { 1 } else { frames });
+            let left = room.checked_sub(if frames > self.limits.mailbox_frames { 1 } else { frames });
             room = left.unwrap_or(0);
             left.is_some()
         };
@@ -128,54 +129,62 @@ impl Hub {
 
     fn publish_at_once(&self, batch: &[Heard], now: &str, received: Instant) {
         let mut due = Vec::new();
-        let state = self.lock();
+        let mut roster = self.lock();
         for heard in batch {
-            match &heard.change.scope {
-                Scope::Project(project) => {
-                    if let Some(members) = state.projects.get(project) {
-                        self.tell(heard, project, members, now, &mut due);
-                    }
-                }
-                Scope::EveryProject => {
-                    state
-                        .projects
-                        .iter()
-                        .for_each(|(project, members)| self.tell(heard, project, members, now, &mut due));
+            let number = roster.history.push(heard.clone(), received);
+            for project in roster.within(&heard.change.scope) {
+                let Some(known) = roster.projects.get_mut(&project) else { continue };
+                match &mut known.held {
+                    Some(held) => held.keep(number, heard, self.limits.mailbox_frames),
+                    None => self.tell(heard, 0, &project, known.members.values(), now, &mut due),
                 }
             }
         }
-        drop(state);
+        drop(roster);
         due.iter().for_each(|outbox| outbox.flush());
         if !due.is_empty() {
             histogram!(m::DELIVERY_SECONDS).record(received.elapsed().as_secs_f64());
         }
     }
 
-    fn tell(&self, heard: &Heard, project: &ProjectId, members: &Members, now: &str, due: &mut Vec<Arc<Outbox>>) {
-        let change = self.coarse(&heard.change).map_or(Cow::Borrowed(&heard.change), Cow::Owned);
-        if change.ids != heard.change.ids {
-            let coarsened = counter!(m::COARSENINGS, "step" => "resource", "reason" => "many_ids");
-            coarsened.increment(members.len() as u64);
+    /// Puts a change into the outboxes of these members, from the id at place `from` on.
+    pub(crate) fn tell<'a>(
+        &self,
+        heard: &Heard,
+        from: usize,
+        project: &ProjectId,
+        members: impl Iterator<Item = &'a Member>,
+        now: &str,
+        due: &mut Vec<Arc<Outbox>>,
+    ) {
+        let coarse = self.coarse(heard);
+        let (told, from) = if let Some(coarse) = &coarse { (coarse, 0) } else { (heard, from) };
+        let mut encodings = Encodings::new(&told.change, project, told.cursor, now);
+        let mut count = 0;
+        for member in members {
+            count += 1;
+            if member.tell(told, from, &mut encodings, now, self.limits.reconnect_spread) {
+                due.push(Arc::clone(&member.outbox));
+            }
         }
-        let event = Event::encode(&change, project, heard.cursor, now);
-        due.extend(members.values().filter(|outbox| outbox.put(&event, now, self.spread)).cloned());
+        if coarse.is_some() {
+            counter!(m::COARSENINGS, "step" => "resource", "reason" => "many_ids").increment(count);
+        }
     }
 
     /// More rows than any mailbox holds are their resource before they are encoded: for every project that would take
     /// seconds.
-    fn coarse(&self, change: &Invalidation) -> Option<Invalidation> {
-        let too_many = change.ids.as_ref().is_some_and(|ids| ids.len() > self.mailbox_frames);
-        let Invalidation { resource, scope, action, timestamp, transaction, origin, .. } = change;
-        too_many.then(|| Invalidation {
-            resource: Arc::clone(resource),
-            scope: scope.clone(),
-            action: *action,
-            ids: None,
-            rows: Vec::new(),
-            timestamp: timestamp.clone(),
-            transaction: *transaction,
-            origin: origin.clone(),
-            again: false,
+    fn coarse(&self, heard: &Heard) -> Option<Heard> {
+        let too_many = heard.change.ids.as_ref().is_some_and(|ids| ids.len() > self.limits.mailbox_frames);
+        too_many.then(|| {
+            let Invalidation { resource, scope, action, timestamp, origin, .. } = &*heard.change;
+            let change = Invalidation {
+                action: *action,
+                timestamp: timestamp.clone(),
+                origin: origin.clone(),
+                ..Invalidation::of_resource(Arc::clone(resource), scope.clone())
+            };
+            Heard { change: Arc::new(change), cursor: heard.end(), ..*heard }
         })
     }
 
@@ -183,11 +192,9 @@ impl Hub {
     /// transaction id.
     pub fn repeat(&self, oldest_running: u64) -> bool {
         let due = lock(&self.repeats).due(oldest_running);
+        let heard = |change| Heard { change: Arc::new(change), cursor: None, bytes: 0, repeated: true };
         match due.changes() {
-            Some(changes) => {
-                let batch: Vec<Heard> = changes.into_iter().map(|change| Heard { change, cursor: None }).collect();
-                self.publish(&batch, Instant::now());
-            }
+            Some(changes) => self.publish(&changes.into_iter().map(heard).collect::<Vec<_>>(), Instant::now()),
             None => self.reconnect_everyone(Reason::NotificationDropped),
         }
         lock(&self.repeats).wants_fence()
@@ -198,122 +205,127 @@ impl Hub {
         lock(&self.repeats).fence(transaction);
     }
 
-    /// Tells every session with a subscription that all it holds may be stale.
+    /// Tells every session with a subscription that all it holds may be stale. Nobody resumes from before this.
     pub fn reconnect_everyone(&self, reason: Reason) {
-        let subscribed = |state: &State| -> Members {
-            state.projects.values().flatten().map(|(id, outbox)| (*id, Arc::clone(outbox))).collect()
+        let mut roster = self.lock();
+        if reason == Reason::NotificationDropped {
+            roster.history.doubt(Instant::now() + self.doubt);
+        } else {
+            roster.history.clear();
+        }
+        let subscribed = roster.sessions.values().filter(|session| !session.projects.is_empty());
+        let outboxes: Vec<Arc<Outbox>> = subscribed.map(|session| Arc::clone(&session.outbox)).collect();
+        drop(roster);
+        outboxes.iter().for_each(|outbox| outbox.reconnect(None, reason, self.limits.reconnect_spread));
+    }
+
+    /// From now on changes of these projects wait until [`Hub::release`] says who may see them.
+    pub fn hold(&self, scope: &Scope) {
+        let mut roster = self.lock();
+        for project in roster.within(scope) {
+            if let Some(known) = roster.projects.get_mut(&project) {
+                let fresh = || Held { changes: Some(Vec::new()), ..Held::default() };
+                known.held.get_or_insert_with(fresh).round += 1;
+            }
+        }
+        drop(roster);
+        self.doubts.notify_one();
+    }
+
+    /// The projects that are held; with `all`, every project.
+    pub fn doubtful(&self, all: bool) -> Vec<Doubt> {
+        let roster = self.lock();
+        let chosen = roster.projects.iter().filter(|(_, known)| all || known.held.is_some());
+        let doubt = |(project, known): (&ProjectId, &crate::roster::Project)| {
+            let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
+            let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
+            let round = known.held.as_ref().map(|held| held.round);
+            Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round }
         };
-        let members = subscribed(&self.lock());
-        members.values().for_each(|outbox| outbox.reconnect(None, reason, self.spread));
+        chosen.map(doubt).collect()
+    }
+
+    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held, unless
+    /// the membership has changed again. Returns the sessions revoked.
+    pub fn release(&self, doubt: &Doubt, allowed: &HashSet<Arc<str>>) -> usize {
+        let asked: HashSet<&Arc<str>> = doubt.subjects.iter().collect();
+        let (mut due, now) = (Vec::new(), now());
+        let mut roster = self.lock();
+        let Roster { sessions, projects, .. } = &mut *roster;
+        let Some(known) = projects.get_mut(&doubt.project) else { return 0 };
+        let gone = |id: &u64| {
+            let subject = sessions.get(id).and_then(|session| session.subject.as_ref());
+            subject.is_some_and(|subject| asked.contains(subject) && !allowed.contains(subject))
+        };
+        let revoked: Vec<u64> = known.members.keys().copied().filter(gone).collect();
+        for id in &revoked {
+            if let (Some(member), Some(session)) = (known.members.remove(id), sessions.get_mut(id)) {
+                session.projects.retain(|project| *project != doubt.project);
+                let ends = session.quiet && session.projects.is_empty();
+                let frame = ServerFrame::Revoked { project_id: doubt.project.as_str(), reason: "not_a_member" };
+                member.outbox.revoke(&doubt.project, frame.encode(member.form.wire), ends);
+                due.push(member.outbox);
+            }
+        }
+        if let Some(held) = known.held.take_if(|held| Some(held.round) == doubt.round) {
+            match held.changes {
+                Some(changes) => {
+                    for (number, heard) in changes {
+                        let late = |id: &u64| held.joined.get(id).is_some_and(|first| number < *first);
+                        let members = known.members.iter().filter(|(id, _)| !late(id)).map(|(_, member)| member);
+                        self.tell(&heard, 0, &doubt.project, members, &now, &mut due);
+                    }
+                }
+                None => {
+                    for member in known.members.values() {
+                        member.outbox.put_reconnect(
+                            Some(&doubt.project),
+                            Reason::AccessChecked,
+                            self.limits.reconnect_spread,
+                        );
+                        due.push(Arc::clone(&member.outbox));
+                    }
+                }
+            }
+        }
+        if known.members.is_empty() {
+            projects.remove(&doubt.project);
+        }
+        drop(roster);
+        due.iter().for_each(|outbox| outbox.flush());
+        #[allow(clippy::cast_precision_loss, reason = "far fewer sessions than a float counts")]
+        gauge!(m::SUBSCRIPTIONS).decrement(revoked.len() as f64);
+        counter!(m::REVOKED).increment(revoked.len() as u64);
+        revoked.len()
     }
 
     /// Sessions now.
     pub fn sessions(&self) -> usize {
-        self.lock().everyone.len()
+        self.lock().sessions.len()
     }
 
-    fn admit(&self, state: &mut State, subject: &Arc<str>) -> Result<(), Full> {
-        let count = state.subjects.entry(Arc::clone(subject)).or_insert(0);
-        if *count >= self.per_subject_max {
+    /// Counts a session of `subject` in.
+    pub(crate) fn admit(&self, roster: &mut Roster, subject: &Arc<str>) -> Result<(), Full> {
+        let count = roster.subjects.entry(Arc::clone(subject)).or_insert(0);
+        if *count >= self.limits.sessions_per_subject {
             return Err(Full::Subject);
         }
         *count += 1;
-        state.identified += 1;
+        roster.identified += 1;
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        lock(&self.state)
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Roster> {
+        lock(&self.roster)
     }
+}
+
+/// RFC 3339.
+pub(crate) fn now() -> String {
+    humantime::format_rfc3339_micros(std::time::SystemTime::now()).to_string()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic elsewhere leaves what it guards whole: entries come and go one at a time.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A session's place in the hub. Dropping it leaves, however the session ended.
-#[derive(Debug)]
-pub struct Membership {
-    hub: Arc<Hub>,
-    id: u64,
-    subject: Option<Arc<str>>,
-    projects: Vec<ProjectId>,
-    /// Where the hub puts this session's frames.
-    pub outbox: Arc<Outbox>,
-}
-
-impl Membership {
-    /// Gives an unauthenticated session its subject.
-    pub fn identify(&mut self, subject: &Arc<str>) -> Result<(), Full> {
-        if self.subject.is_none() {
-            self.hub.admit(&mut self.hub.lock(), subject)?;
-            self.subject = Some(Arc::clone(subject));
-        }
-        Ok(())
-    }
-
-    /// From now on every change of `project` is put into the outbox. Twice is once.
-    pub fn subscribe(&mut self, project: &ProjectId) -> Result<(), Full> {
-        if self.projects.contains(project) {
-            return Ok(());
-        }
-        if self.projects.len() >= self.hub.subscriptions_max {
-            return Err(Full::Subscriptions);
-        }
-        self.projects.push(project.clone());
-        self.hub.lock().projects.entry(project.clone()).or_default().insert(self.id, Arc::clone(&self.outbox));
-        gauge!(m::SUBSCRIPTIONS).increment(1);
-        Ok(())
-    }
-
-    /// No more of `project`, not even what waits. Tells whether there was a subscription.
-    pub fn unsubscribe(&mut self, project: &ProjectId) -> bool {
-        let Some(place) = self.projects.iter().position(|known| known == project) else { return false };
-        self.projects.swap_remove(place);
-        self.leave(project);
-        self.outbox.remove(project);
-        true
-    }
-
-    /// The projects subscribed to.
-    pub fn projects(&self) -> &[ProjectId] {
-        &self.projects
-    }
-
-    /// What a client is told when the daemon can't say what it missed of `project`.
-    pub fn gap(&self, project: &ProjectId) {
-        self.outbox.reconnect(Some(project), Reason::HistoryGap, self.hub.spread);
-    }
-
-    fn leave(&self, project: &ProjectId) {
-        let mut state = self.hub.lock();
-        if let Entry::Occupied(mut members) = state.projects.entry(project.clone()) {
-            members.get_mut().remove(&self.id);
-            if members.get().is_empty() {
-                members.remove();
-            }
-        }
-        drop(state);
-        gauge!(m::SUBSCRIPTIONS).decrement(1);
-    }
-}
-
-impl Drop for Membership {
-    fn drop(&mut self) {
-        self.projects.iter().for_each(|project| self.leave(project));
-        let mut state = self.hub.lock();
-        state.everyone.remove(&self.id);
-        if let Some(subject) = self.subject.take() {
-            state.identified -= 1;
-            if let Entry::Occupied(mut count) = state.subjects.entry(subject) {
-                *count.get_mut() -= 1;
-                if *count.get() == 0 {
-                    count.remove();
-                }
-            }
-        }
-        drop(state);
-        gauge!(m::SESSIONS).decrement(1);
-    }
 }

@@ -6,12 +6,16 @@
 
 // 0: words
 pub mod backoff;
+pub mod cursor;
+pub mod losses;
 pub mod metrics;
+pub mod quota;
 pub mod resource;
+pub mod row;
 
 pub mod event;
-pub mod losses;
-pub mod quota;
+
+pub mod interest;
 pub mod repeats;
 
 // 1: forms
@@ -21,6 +25,8 @@ pub mod frame;
 pub mod websocket;
 
 pub mod protocol;
+
+pub mod encoding;
 
 pub mod certificate;
 pub mod tls;
@@ -38,6 +44,7 @@ pub mod settings;
 
 pub mod config;
 
+pub mod history;
 pub mod mailbox;
 pub mod report;
 
@@ -45,8 +52,12 @@ pub mod report;
 pub mod outbox;
 pub mod token;
 
+pub mod roster;
+
 pub mod hub;
 pub mod keyset;
+
+pub mod membership;
 
 // 3: edges
 pub mod database;

@@ -12,9 +12,11 @@ use tracing::{info, warn};
 use crate::access::Access;
 use crate::backoff::Backoff;
 use crate::config::{self, Config};
+use crate::cursor::Ordinals;
 use crate::database::DatabaseError;
-use crate::event::{Invalidation, Malformed, Ordinals};
-use crate::hub::{Heard, Hub};
+use crate::event::{Invalidation, Malformed};
+use crate::history::Heard;
+use crate::hub::Hub;
 use crate::link::Link;
 use crate::losses::Losses;
 use crate::metrics as m;
@@ -124,7 +126,8 @@ impl Ear {
                         self.access.forget();
                     }
                     let cursor = change.transaction.map(|transaction| self.ordinals.next(transaction));
-                    batch.push(Heard { change, cursor });
+                    let (change, bytes) = (Arc::new(change), note.payload().len());
+                    batch.push(Heard { change, cursor, bytes, repeated: false });
                 }
                 Err(error) => self.ignore(note.payload(), &error),
             }

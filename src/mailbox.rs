@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::encoding::{self, Event};
 use crate::event::ProjectId;
-use crate::protocol::{Event, Reason, ServerFrame};
+use crate::protocol::{Form, Reason, ServerFrame, Wire};
 
 /// How much precision was given up to stay within the bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ impl Coarsening {
 #[derive(Debug)]
 enum Item {
     Rows(Event),
-    Resource { project: ProjectId, resource: Arc<str>, frame: Bytes },
+    Resource { project: ProjectId, resource: Arc<str>, form: Form, frame: Bytes },
     Reconnect { project: Option<ProjectId>, frame: Bytes },
     Answer(Bytes),
 }
@@ -56,16 +57,19 @@ impl Item {
         matches!(self, Self::Answer(_))
     }
 
-    /// The project and resource that a change is about.
-    fn subject(&self) -> Option<(&ProjectId, &Arc<str>)> {
+    /// The project and resource that a change is about, and how it is told.
+    fn subject(&self) -> Option<(&ProjectId, &Arc<str>, Form)> {
         match self {
-            Self::Rows(event) => Some((&event.project, &event.resource)),
-            Self::Resource { project, resource, .. } => Some((project, resource)),
+            Self::Rows(event) => Some((&event.project, &event.resource, event.form)),
+            Self::Resource { project, resource, form, .. } => Some((project, resource, *form)),
             Self::Reconnect { .. } | Self::Answer(_) => None,
         }
     }
 }
 
+/// What becomes coarser stands at the place of the first of what it stands for: a client that has read a frame with a
+/// cursor, and resumes from there, was told of everything before it.
+///
 /// First in, first out, at most `frames_max` frames of changes (and the run of frames being sent).
 /// Answers to the client's own requests are not counted here: the session stops reading while many are waiting.
 #[derive(Debug)]
@@ -74,14 +78,15 @@ pub struct Mailbox {
     frames: usize,
     answers: usize,
     frames_max: usize,
+    wire: Wire,
     /// Bytes of the first item that are on their way; such an item can't be changed any more.
     sent: usize,
 }
 
 impl Mailbox {
     /// An empty one; it allocates nothing until something is put in.
-    pub fn new(frames_max: usize) -> Self {
-        Self { items: VecDeque::new(), frames: 0, answers: 0, frames_max, sent: 0 }
+    pub fn new(frames_max: usize, wire: Wire) -> Self {
+        Self { items: VecDeque::new(), frames: 0, answers: 0, frames_max, wire, sent: 0 }
     }
 
     /// Nothing to send.
@@ -120,11 +125,10 @@ impl Mailbox {
 
     /// Puts a `reconnect` in; it replaces what is waiting of that project (of all projects without one).
     pub fn reconnect(&mut self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
-        self.remove(project);
-        self.push(Item::Reconnect {
-            project: project.cloned(),
-            frame: ServerFrame::reconnect(project, reason, spread),
-        });
+        let place = self.remove(project);
+        let frame = ServerFrame::reconnect(project, reason, spread, self.wire);
+        self.items.insert(place, Item::Reconnect { project: project.cloned(), frame });
+        self.recount();
         if project.is_some() && !self.fits() {
             self.coarsen_to_projects(spread);
             if !self.fits() {
@@ -138,21 +142,31 @@ impl Mailbox {
         self.push(Item::Answer(frame));
     }
 
-    /// Takes out all that waits of a project (of all projects without one); what is on its way stays.
-    pub fn remove(&mut self, project: Option<&ProjectId>) {
-        let mut place = 0;
+    /// Takes out all that waits of a project (of all projects without one); what is on its way stays. Tells where the
+    /// first of it was; the end, where there was none.
+    pub fn remove(&mut self, project: Option<&ProjectId>) -> usize {
+        let (mut place, mut first) = (0, None);
         let pinned = self.pinned();
         self.items.retain(|item| {
-            place += 1;
             let about = match item {
                 Item::Rows(event) => Some(&event.project),
                 Item::Resource { project, .. } | Item::Reconnect { project: Some(project), .. } => Some(project),
-                Item::Reconnect { project: None, .. } if project.is_none() => None,
-                Item::Reconnect { project: None, .. } | Item::Answer(_) => return true,
+                Item::Reconnect { project: None, .. } | Item::Answer(_) => None,
             };
-            place <= pinned || (project.is_some() && about != project)
+            let reconnects_all = matches!(item, Item::Reconnect { project: None, .. });
+            let meant = match project {
+                Some(_) => about == project,
+                None => about.is_some() || reconnects_all,
+            };
+            let goes = place >= pinned && meant;
+            if goes {
+                first.get_or_insert(place);
+            }
+            place += 1;
+            !goes
         });
         self.recount();
+        first.unwrap_or(self.items.len())
     }
 
     /// What to write next, for one vectored write; at most `slices.len()` pieces. Tells how many are filled.
@@ -203,22 +217,22 @@ impl Mailbox {
         self.answers = self.items.iter().filter(|item| item.is_answer()).count();
     }
 
-    /// One frame a resource, at the place of its last change.
+    /// One frame a resource, at the place of its first change.
     fn coarsen_to_resources(&mut self, now: &str) {
         let mut seen = HashSet::new();
         self.rewrite(|item| {
-            let Some((project, resource)) = item.subject() else { return Some(item) };
+            let Some((project, resource, form)) = item.subject() else { return Some(item) };
             if !seen.insert((project.clone(), Arc::clone(resource))) {
                 return None;
             }
-            let frame = Event::coarsened(project, resource, now);
-            Some(Item::Resource { project: project.clone(), resource: Arc::clone(resource), frame })
+            let frame = encoding::coarsened(project, resource, form, now);
+            Some(Item::Resource { project: project.clone(), resource: Arc::clone(resource), form, frame })
         });
     }
 
-    /// One `reconnect` a project, at the place of its last change.
+    /// One `reconnect` a project, at the place of its first change.
     fn coarsen_to_projects(&mut self, spread: Duration) {
-        let mut seen = HashSet::new();
+        let (mut seen, wire) = (HashSet::new(), self.wire);
         self.rewrite(|item| {
             let project = match &item {
                 Item::Answer(_) | Item::Reconnect { project: None, .. } => return Some(item),
@@ -226,17 +240,15 @@ impl Mailbox {
                 Item::Resource { project, .. } | Item::Reconnect { project: Some(project), .. } => project,
             };
             let project = seen.insert(project.clone()).then(|| project.clone())?;
-            let frame = ServerFrame::reconnect(Some(&project), Reason::SlowConsumer, spread);
+            let frame = ServerFrame::reconnect(Some(&project), Reason::SlowConsumer, spread, wire);
             Some(Item::Reconnect { project: Some(project), frame })
         });
     }
 
-    /// Offers every item that is not on its way yet to `keep`, the newest first.
+    /// Offers every item that is not on its way yet to `keep`, the oldest first.
     fn rewrite(&mut self, keep: impl FnMut(Item) -> Option<Item>) {
         let waiting = self.items.split_off(self.pinned());
-        let mut kept: Vec<Item> = waiting.into_iter().rev().filter_map(keep).collect();
-        kept.reverse();
-        self.items.extend(kept);
+        self.items.extend(waiting.into_iter().filter_map(keep));
         self.recount();
     }
 }

@@ -20,6 +20,10 @@ pub const BYTES_SENT: &str = "pgherald_bytes_sent_total";
 pub const COARSENINGS: &str = "pgherald_coarsenings_total";
 /// `reconnect` frames, by `reason`.
 pub const RECONNECTS: &str = "pgherald_reconnect_frames_total";
+/// Subscriptions that ended because their subject may see the project no more.
+pub const REVOKED: &str = "pgherald_subscriptions_revoked_total";
+/// Subscriptions that named a cursor, by `result`.
+pub const RESUMES: &str = "pgherald_resumes_total";
 /// Whether the listener hears the database.
 pub const LISTENING: &str = "pgherald_listener_up";
 /// Times that the listener had to connect again.
@@ -60,6 +64,8 @@ pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
     (BYTES_SENT, Kind::Counter, &[], "Bytes written to sockets"),
     (COARSENINGS, Kind::Counter, &["step", "reason"], "Mailboxes that gave up precision"),
     (RECONNECTS, Kind::Counter, &["reason"], "Reconnect frames put into mailboxes"),
+    (REVOKED, Kind::Counter, &[], "Subscriptions ended because their subject may see the project no more"),
+    (RESUMES, Kind::Counter, &["result"], "Subscriptions that named a cursor: found or gap"),
     (LISTENING, Kind::Gauge, &[], "1 while the listener hears the database, else 0"),
     (LISTENER_RECONNECTS, Kind::Counter, &[], "Times that the listener connected again"),
     (CANARY_SECONDS, Kind::Histogram, &[], "Round trip of the listener's canary notification"),

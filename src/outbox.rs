@@ -10,10 +10,12 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::close::Close;
+use crate::encoding::Event;
 use crate::event::ProjectId;
 use crate::mailbox::Mailbox;
 use crate::metrics as m;
-use crate::protocol::{Event, Reason};
+use crate::protocol::{Reason, Wire};
 
 /// Pieces of one vectored write. More gain nothing: the socket's buffer is full by then.
 const SLICES_MAX: usize = 64;
@@ -32,6 +34,7 @@ struct Sent {
 #[derive(Debug)]
 pub struct Outbox {
     socket: OnceLock<TcpStream>,
+    wire: Wire,
     state: Mutex<State>,
     /// Tells the session to look at [`Outbox::needs`].
     pub wake: Notify,
@@ -42,6 +45,8 @@ struct State {
     mailbox: Mailbox,
     /// The close frame is in: nothing may follow it (RFC 6455, section 5.5.1).
     closed: bool,
+    /// Somebody else ended the session; it has still to say so.
+    evicted: Option<Close>,
     flow: Flow,
 }
 
@@ -65,10 +70,10 @@ pub enum Need {
 }
 
 impl Outbox {
-    /// One that keeps its frames until it has a socket.
-    pub fn new(frames_max: usize) -> Self {
-        let state = State { mailbox: Mailbox::new(frames_max), closed: false, flow: Flow::Open };
-        Self { socket: OnceLock::new(), state: Mutex::new(state), wake: Notify::new() }
+    /// One that keeps its frames until it has a socket, or is asked for them.
+    pub fn new(frames_max: usize, wire: Wire) -> Self {
+        let state = State { mailbox: Mailbox::new(frames_max, wire), closed: false, evicted: None, flow: Flow::Open };
+        Self { socket: OnceLock::new(), wire, state: Mutex::new(state), wake: Notify::new() }
     }
 
     /// Connects the socket, once, and sends what has gathered.
@@ -93,19 +98,52 @@ impl Outbox {
 
     /// Puts a `reconnect` in and sends.
     pub fn reconnect(&self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
+        self.put_reconnect(project, reason, spread);
+        self.flush();
+    }
+
+    /// Puts a `reconnect` in without sending it.
+    pub fn put_reconnect(&self, project: Option<&ProjectId>, reason: Reason, spread: Duration) {
         let mut state = self.lock();
         if !state.closed {
             counter!(m::RECONNECTS, "reason" => reason.as_str()).increment(1);
             state.mailbox.reconnect(project, reason, spread);
         }
-        drop(state);
-        self.flush();
     }
 
     /// Puts an answer in and sends.
     pub fn answer(&self, frame: Bytes) {
-        self.lock().mailbox.answer(frame);
+        self.put_answer(frame);
         self.flush();
+    }
+
+    /// Puts an answer in without sending it.
+    pub fn put_answer(&self, frame: Bytes) {
+        let mut state = self.lock();
+        if !state.closed {
+            state.mailbox.answer(frame);
+        }
+    }
+
+    /// Takes out what waits of `project`, and puts the `revoked` frame in without sending it. `ends` = the session had
+    /// nothing else.
+    pub fn revoke(&self, project: &ProjectId, frame: Bytes, ends: bool) {
+        self.remove(project);
+        self.put_answer(frame);
+        if ends {
+            self.evict(Close::Forbidden);
+        }
+    }
+
+    /// Ends the session, which says goodbye itself.
+    pub fn evict(&self, close: Close) {
+        self.lock().evicted.get_or_insert(close);
+        self.wake.notify_one();
+    }
+
+    /// Whether somebody ended the session.
+    pub fn evicted(&self) -> Option<Close> {
+        self.lock().evicted
     }
 
     /// Puts the close frame in, after which nothing is taken any more, and sends.
@@ -119,7 +157,7 @@ impl Outbox {
 
     /// Takes out what waits of `project`.
     pub fn remove(&self, project: &ProjectId) {
-        self.lock().mailbox.remove(Some(project));
+        let _ = self.lock().mailbox.remove(Some(project));
     }
 
     /// Answers that the client has not read yet.
@@ -127,9 +165,33 @@ impl Outbox {
         self.lock().mailbox.answers()
     }
 
+    /// What waits, for an event stream, which is asked for it: at least one run of frames, else as much as fits into
+    /// `bytes_max`.
+    pub fn take(&self, bytes_max: usize) -> Bytes {
+        let (mut state, mut out) = (self.lock(), Vec::new());
+        while !state.mailbox.is_empty() {
+            let mut slice = [IoSlice::new(&[])];
+            state.mailbox.fill(&mut slice);
+            if !out.is_empty() && out.len() + slice[0].len() > bytes_max {
+                break;
+            }
+            out.extend_from_slice(&slice[0]);
+            let (before, written) = (state.mailbox.frames(), slice[0].len());
+            state.mailbox.advance(written);
+            SENT.bytes.increment(written as u64);
+            SENT.frames.increment((before - state.mailbox.frames()) as u64);
+        }
+        out.into()
+    }
+
     /// Writes what the socket takes now. While the session waits for a full socket, this does nothing.
     pub fn flush(&self) {
-        let Some(socket) = self.socket.get() else { return };
+        let Some(socket) = self.socket.get() else {
+            if self.wire == Wire::EventStream {
+                self.wake.notify_one();
+            }
+            return;
+        };
         let mut state = self.lock();
         while state.flow == Flow::Open && !state.mailbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];

@@ -1,17 +1,63 @@
 //! The wire protocol, whole: what clients may say and what they hear. `docs/protocol.md` is
 //! its prose. The only file that turns frames into JSON and back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Action, Cursor, Invalidation, ProjectId, Row};
+use crate::cursor::Cursor;
+use crate::event::ProjectId;
 use crate::frame;
+use crate::interest::Interest;
 
 /// The WebSocket subprotocol; a client that offers it is answered with it.
 pub const SUBPROTOCOL: &str = "pgherald.v1";
+
+/// What is wrong with an unknown `format`.
+pub const BAD_FORMAT: &str = "format is cache_invalidate or resource_change";
+
+/// How frames travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Wire {
+    /// Text frames of RFC 6455.
+    #[default]
+    WebSocket,
+    /// `text/event-stream`.
+    EventStream,
+}
+
+/// How a change is put into words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `cache_invalidate` frames.
+    #[default]
+    CacheInvalidate,
+    /// `resource_change` frames.
+    ResourceChange,
+}
+
+impl Format {
+    /// From the word in requests.
+    pub fn parse(word: &str) -> Option<Self> {
+        match word {
+            "cache_invalidate" => Some(Self::CacheInvalidate),
+            "resource_change" => Some(Self::ResourceChange),
+            _ => None,
+        }
+    }
+}
+
+/// What a subscription's changes look like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Form {
+    /// In which words.
+    pub format: Format,
+    /// All ids of a notification in one frame.
+    pub batch: bool,
+    /// Over what.
+    pub wire: Wire,
+}
 
 /// What a client says. Unknown fields are ignored, so newer clients work with older daemons.
 #[derive(Debug, Deserialize)]
@@ -48,29 +94,48 @@ pub struct Subscribe {
     pub reference: Option<String>,
     /// Which project.
     pub project_id: String,
-    /// What of it; `["*"]` = all, the only choice of this version.
+    /// What of it; none, or one of them `*` = all.
     pub topics: Option<Vec<String>>,
-    /// Not in this version.
+    /// Values of included columns.
     pub filter: Option<serde_json::Value>,
-    /// The last cursor seen. This version keeps no history, so it answers with `reconnect`.
+    /// `cache_invalidate` (default) or `resource_change`.
+    pub format: Option<String>,
+    /// All ids of a notification in one frame.
+    pub batch: Option<bool>,
+    /// The last cursor seen.
     pub since: Option<String>,
     /// Came with the URL, so a refusal ends the session.
     #[serde(skip)]
     pub implied: bool,
 }
 
+/// A request for a subscription that is in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which project.
+    pub project: ProjectId,
+    /// What of it.
+    pub interest: Interest,
+    /// How it is told.
+    pub form: Form,
+    /// From where on. A text that is no cursor is one that no history knows.
+    pub since: Option<Result<Cursor, ()>>,
+}
+
 impl Subscribe {
-    /// The project, if this version can serve the whole request.
-    pub fn project(&self) -> Result<ProjectId, Refusal> {
-        let refuse = |code, message: String| Err(Refusal::new(code, message, self.reference.clone()));
-        if let Some(topic) = self.topics.iter().flatten().find(|topic| *topic != "*") {
-            let topic: String = topic.chars().take(40).collect();
-            return refuse("unsupported", format!("topic {topic:?} is not supported by this version: use [\"*\"]"));
-        }
-        if self.filter.is_some() {
-            return refuse("unsupported", "filter is not supported by this version: leave it out".into());
-        }
-        ProjectId::parse(&self.project_id).or_else(|why| refuse("malformed", why.into()))
+    /// Checks the request; what it does not say is as in `default`.
+    pub fn wanted(&self, default: Form) -> Result<Wanted, Refusal> {
+        let refuse = |code, message: String| Refusal::new(code, message, self.reference.clone());
+        let project = ProjectId::parse(&self.project_id).map_err(|why| refuse("malformed", why.into()))?;
+        let topics = self.topics.as_deref().unwrap_or_default();
+        let interest = Interest::parse(topics, self.filter.as_ref()).map_err(|(code, why)| refuse(code, why))?;
+        let format = match &self.format {
+            None => default.format,
+            Some(word) => Format::parse(word).ok_or_else(|| refuse("bad_format", BAD_FORMAT.into()))?,
+        };
+        let form = Form { format, batch: self.batch.unwrap_or(default.batch), ..default };
+        let since = self.since.as_ref().map(|text| Cursor::parse(text).ok_or(()));
+        Ok(Wanted { project, interest, form, since })
     }
 }
 
@@ -131,6 +196,8 @@ pub enum Reason {
     HistoryGap,
     /// A trigger could not send its notification.
     NotificationDropped,
+    /// Too much changed while the database was asked who may still see it.
+    AccessChecked,
 }
 
 impl Reason {
@@ -141,6 +208,7 @@ impl Reason {
             Self::SlowConsumer => "slow_consumer",
             Self::HistoryGap => "history_gap",
             Self::NotificationDropped => "notification_dropped",
+            Self::AccessChecked => "access_checked",
         }
     }
 }
@@ -163,6 +231,9 @@ pub enum ServerFrame<'a> {
         reference: Option<&'a str>,
         /// Which project.
         project_id: &'a str,
+        /// From where on, for `since`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
     },
     /// No more of it.
     Unsubscribed {
@@ -184,6 +255,9 @@ pub enum ServerFrame<'a> {
         /// Of the request.
         #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
         reference: Option<&'a str>,
+        /// Everything up to here was told before this frame.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cursor: Option<String>,
     },
     /// No.
     Error(&'a Refusal),
@@ -208,96 +282,34 @@ pub struct ReconnectData {
 
 impl ServerFrame<'_> {
     /// The `reconnect` frame, of one project or of all.
-    pub fn reconnect(project: Option<&ProjectId>, reason: Reason, spread: Duration) -> Bytes {
+    pub fn reconnect(project: Option<&ProjectId>, reason: Reason, spread: Duration, wire: Wire) -> Bytes {
         let data = ReconnectData { reason, spread_ms: u64::try_from(spread.as_millis()).unwrap_or(u64::MAX) };
-        ServerFrame::Reconnect { project_id: project.map(ProjectId::as_str), data }.encode()
+        ServerFrame::Reconnect { project_id: project.map(ProjectId::as_str), data }.encode(wire)
     }
 
-    /// JSON in one WebSocket text frame, ready for any socket.
-    pub fn encode(&self) -> Bytes {
+    /// JSON, ready for any socket.
+    pub fn encode(&self, wire: Wire) -> Bytes {
         let mut out = Vec::new();
-        append(self, &mut out);
+        append(self, None, wire, &mut out);
         out.into()
     }
 }
 
-/// An invalidation as one project's sessions hear it: encoded once, shared by all of them.
-#[derive(Clone, Debug)]
-pub struct Event {
-    /// Whose.
-    pub project: ProjectId,
-    /// What it is about; the key under which frames coarsen.
-    pub resource: Arc<str>,
-    /// One frame an id, or a single one for the whole resource, back to back.
-    pub frames: Bytes,
-    /// How many.
-    pub count: u32,
-}
-
-#[derive(Serialize)]
-struct CacheInvalidate<'a> {
-    r#type: &'static str,
-    resource: &'a str,
-    action: &'static str,
-    project_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    origin: Option<&'a str>,
-    data: Data<'a>,
-}
-
-#[derive(Serialize)]
-struct Data<'a> {
-    resource: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    action: &'static str,
-    project_id: &'a str,
-    timestamp: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    row: Option<&'a Row>,
-}
-
-impl<'a> CacheInvalidate<'a> {
-    /// Of the whole resource.
-    fn new(resource: &'a str, action: Action, project: &'a ProjectId, timestamp: &'a str) -> Self {
-        let (action, project_id) = (action.as_str(), project.as_str());
-        let data = Data { resource, id: None, action, project_id, timestamp, row: None };
-        Self { r#type: "cache_invalidate", resource, action, project_id, cursor: None, origin: None, data }
-    }
-}
-
-impl Event {
-    /// Encodes `change` for the sessions of `project`; `received_at` (RFC 3339) stands in for a missing timestamp.
-    pub fn encode(change: &Invalidation, project: &ProjectId, cursor: Option<Cursor>, received_at: &str) -> Self {
-        let cursor = cursor.map(|cursor| cursor.to_string());
-        let timestamp = change.timestamp.as_deref().unwrap_or(received_at);
-        let mut frame = CacheInvalidate::new(&change.resource, change.action, project, timestamp);
-        (frame.cursor, frame.origin) = (cursor.as_deref(), change.origin.as_deref());
-        let mut out = Vec::new();
-        match &change.ids {
-            None => append(&frame, &mut out),
-            Some(ids) => ids.iter().enumerate().for_each(|(place, id)| {
-                frame.data.id = Some(id);
-                frame.data.row = change.rows.get(place).and_then(Option::as_ref);
-                append(&frame, &mut out);
-            }),
-        }
-        let count = change.ids.as_ref().map_or(1, |ids| u32::try_from(ids.len()).unwrap_or(u32::MAX));
-        Self { project: project.clone(), resource: Arc::clone(&change.resource), frames: out.into(), count }
-    }
-
-    /// What this event becomes when there is no room for its rows: the whole resource, updated. It stands for the
-    /// changes of several writers, so it has no origin.
-    pub fn coarsened(project: &ProjectId, resource: &str, now: &str) -> Bytes {
-        let mut out = Vec::new();
-        append(&CacheInvalidate::new(resource, Action::Update, project, now), &mut out);
-        out.into()
-    }
-}
-
-fn append(frame: &impl Serialize, out: &mut Vec<u8>) {
+/// Appends one frame. As a server-sent event its `id` is the cursor, which browsers send back as `Last-Event-ID`.
+pub fn append(frame: &impl Serialize, cursor: Option<&str>, wire: Wire, out: &mut Vec<u8>) {
     let json = serde_json::to_string(frame).expect("frames hold texts and numbers only, which always serialize");
-    frame::text(&json, out);
+    match wire {
+        Wire::WebSocket => frame::text(&json, out),
+        Wire::EventStream => {
+            if let Some(cursor) = cursor {
+                out.extend_from_slice(b"id: ");
+                out.extend_from_slice(cursor.as_bytes());
+                out.push(b'\n');
+            }
+            out.extend_from_slice(b"data: ");
+            // Line breaks in JSON are blanks between its parts: a json column keeps those of its writer.
+            out.extend(json.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+            out.extend_from_slice(b"\n\n");
+        }
+    }
 }

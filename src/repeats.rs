@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::mem::take;
 use std::sync::Arc;
 
-use crate::event::{Action, Invalidation, Scope};
+use crate::event::{Invalidation, Scope};
 
 /// Projects and resources to be told again; beyond that, everyone is told everything.
 const KEPT_MAX: usize = 1000;
@@ -71,17 +71,7 @@ impl Repeats {
 impl Kept {
     /// The changes as whole resources; `None` = everything of everyone.
     pub fn changes(self) -> Option<Vec<Invalidation>> {
-        let change = |(scope, resource)| Invalidation {
-            resource,
-            scope,
-            action: Action::Update,
-            ids: None,
-            rows: Vec::new(),
-            timestamp: None,
-            transaction: None,
-            origin: None,
-            again: false,
-        };
+        let change = |(scope, resource)| Invalidation::of_resource(resource, scope);
         (!self.too_many).then(|| self.changes.into_iter().map(change).collect())
     }
 }

@@ -65,6 +65,9 @@ pub async fn run(arrival: Box<Arrival>, stream: TcpStream, early: Bytes, context
 impl Session<'_> {
     async fn live(&mut self, socket: &TcpStream, outbox: &Outbox, drain: &CancellationToken) -> End {
         loop {
+            if let Some(close) = outbox.evicted() {
+                return close.into();
+            }
             if let Err(end) = self.dialogue.work() {
                 return end;
             }

@@ -81,7 +81,19 @@ fn protocol_names_every_error_code() {
     let mut codes = words_behind(&["Refusal", "::", "new", "("]);
     codes.extend(words_behind(&["return", "refuse", "("]));
     codes.extend(words_behind(&["StatusCode", "::", "_", ","]));
-    for known in ["malformed", "unsupported", "unauthorized", "forbidden", "not_found", "full", "not_subscribed"] {
+    codes.extend(words_behind(&["Err", "(", "("]));
+    codes.extend(words_behind(&["|", "|", "refuse", "("]));
+    for known in [
+        "malformed",
+        "bad_topic",
+        "bad_filter",
+        "bad_format",
+        "unauthorized",
+        "forbidden",
+        "not_found",
+        "full",
+        "not_subscribed",
+    ] {
         assert!(codes.contains(known), "{known} was not found in the sources: mend this test ({codes:?})");
     }
     check("docs/protocol.md", "error codes", codes.iter().map(String::as_str));
@@ -89,8 +101,11 @@ fn protocol_names_every_error_code() {
 
 #[test]
 fn protocol_names_every_reason() {
-    use pgherald::protocol::Reason::{DatabaseReconnected, HistoryGap, NotificationDropped, SlowConsumer};
-    let reasons = [DatabaseReconnected, HistoryGap, NotificationDropped, SlowConsumer].map(|reason| reason.as_str());
+    use pgherald::protocol::Reason::{
+        AccessChecked, DatabaseReconnected, HistoryGap, NotificationDropped, SlowConsumer,
+    };
+    let reasons = [AccessChecked, DatabaseReconnected, HistoryGap, NotificationDropped, SlowConsumer];
+    let reasons = reasons.map(|reason| reason.as_str());
     let revoked = words_behind(&["reason", ":"]);
     assert!(revoked.contains("token_renewed"), "mend this test ({revoked:?})");
     check("docs/protocol.md", "reasons", reasons.into_iter().chain(revoked.iter().map(String::as_str)));

@@ -209,7 +209,8 @@ async fn several_projects_on_one_socket_are_told_apart_and_left_one_by_one() {
     alice.send(&json!({ "type": "unsubscribe", "ref": "u", "project_id": "7" })).await;
     assert_eq!(alice.frame().await["code"], "not_subscribed");
     alice.send(&json!({ "type": "ping", "ref": "p" })).await;
-    assert_eq!(alice.frame().await, json!({ "type": "pong", "ref": "p" }));
+    let pong = alice.frame().await;
+    assert_eq!((&pong["type"], &pong["ref"]), (&"pong".into(), &"p".into()));
 }
 
 #[tokio::test]

@@ -63,7 +63,9 @@ async fn a_malformed_frame_gets_a_clear_refusal() {
         (r#"{"type":"subscribe","ref":"1","project_id":"*"}"#, "malformed"),
         (r#"{"type":"subscribe","ref":"1","project_id":"8"}"#, "forbidden"),
         (r#"{"type":"subscribe","ref":"1","project_id":"no number"}"#, "forbidden"),
-        (r#"{"type":"subscribe","ref":"1","project_id":"7","topics":["task:*"]}"#, "unsupported"),
+        (r#"{"type":"subscribe","ref":"1","project_id":"7","topics":["task"]}"#, "bad_topic"),
+        (r#"{"type":"subscribe","ref":"1","project_id":"7","filter":{"a":{}}}"#, "bad_filter"),
+        (r#"{"type":"subscribe","ref":"1","project_id":"7","format":"xml"}"#, "bad_format"),
         (r#"{"type":"unsubscribe","ref":"1","project_id":"8"}"#, "not_subscribed"),
     ] {
         let mut browser = session(&world).await;

@@ -80,5 +80,5 @@ async fn a_client_that_resumes_by_frame_is_told_that_it_may_have_missed_somethin
     let world = World::new().await;
     let mut alice = session(&world.daemon, "alice").await;
     alice.send(&json!({ "type": "subscribe", "ref": "s", "project_id": "7", "since": "748123.0" })).await;
-    alice.hears(&["subscribed", "reconnect history_gap"]).await;
+    alice.hears(&["reconnect history_gap", "subscribed"]).await;
 }

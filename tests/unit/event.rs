@@ -1,6 +1,7 @@
 //! Payloads: what is understood, and what is refused without harm.
 
-use pgherald::event::{Action, Cursor, Invalidation, Malformed, Ordinals, ProjectId, Scope};
+use pgherald::cursor::{Cursor, Ordinals};
+use pgherald::event::{Action, Invalidation, Malformed, ProjectId, Scope};
 use pgherald::resource::ResourceNames;
 use proptest::prelude::*;
 use serde_json::json;
@@ -265,7 +266,10 @@ fn notifications_of_one_transaction_are_counted_from_zero() {
     let mut ordinals = Ordinals::default();
     let cursors: Vec<String> = [5, 5, 5, 9, 4, 4].map(|transaction| ordinals.next(transaction).to_string()).into();
     assert_eq!(cursors, ["5.0", "5.1", "5.2", "9.0", "4.0", "4.1"]);
-    assert_eq!(Cursor { transaction: u64::MAX, ordinal: u32::MAX }.to_string(), "18446744073709551615.4294967295");
+    assert_eq!(
+        Cursor { transaction: u64::MAX, ordinal: u32::MAX, place: 0 }.to_string(),
+        "18446744073709551615.4294967295"
+    );
 }
 
 #[test]

@@ -1,111 +1,483 @@
-//! The hub by itself: outboxes without a socket keep what they are given.
+//! The hub by itself. Its sessions are event streams here, which are asked for their frames.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pgherald::config::{Config, File, Limits};
-use pgherald::event::{Invalidation, ProjectId};
-use pgherald::hub::{Full, Heard, Hub};
+use pgherald::cursor::Cursor;
+use pgherald::event::{Invalidation, ProjectId, Scope};
+use pgherald::history::Heard;
+use pgherald::hub::{Doubt, Full, Hub};
+use pgherald::membership::Membership;
+use pgherald::protocol::{Form, Reason, Subscribe, Wanted, Wire};
 use pgherald::resource::ResourceNames;
+use serde_json::{Value, json};
+
+const FORM: Form = Form { format: pgherald::protocol::Format::CacheInvalidate, batch: false, wire: Wire::EventStream };
 
 fn limits() -> Limits {
     Config::load(File::None, &BTreeMap::new()).unwrap().limits
+}
+
+fn hub() -> Arc<Hub> {
+    Hub::new(&limits(), Duration::from_secs(10))
 }
 
 fn project(id: &str) -> ProjectId {
     ProjectId::parse(id).unwrap()
 }
 
-fn publish(hub: &Hub, project: &str) {
-    let payload = format!(r#"{{"resource":"task","id":"1","action":"UPDATE","project_id":"{project}"}}"#);
-    let change = Invalidation::parse(&payload, &ResourceNames::default()).unwrap();
-    hub.publish(&[Heard { change, cursor: None }], Instant::now());
+fn join(hub: &Arc<Hub>, subject: &str) -> Result<Membership, Full> {
+    Membership::join(hub, (!subject.is_empty()).then(|| subject.into()).as_ref(), Wire::EventStream, false)
 }
+
+/// `project`, or a whole `subscribe` frame.
+fn wanted(request: Value) -> Wanted {
+    let request = if request.is_string() { json!({ "project_id": request }) } else { request };
+    serde_json::from_value::<Subscribe>(request).unwrap().wanted(FORM).unwrap()
+}
+
+fn subscribe(session: &Membership, request: impl Into<Value>) -> Result<bool, Full> {
+    session.subscribe(&wanted(request.into()), || true, |_| None)
+}
+
+/// A session of `subject` that is subscribed.
+fn session(hub: &Arc<Hub>, subject: &str, request: impl Into<Value>) -> Membership {
+    let session = join(hub, subject).unwrap();
+    assert_eq!(subscribe(&session, request), Ok(true));
+    session
+}
+
+fn heard(payload: &Value, transaction: Option<u64>) -> Heard {
+    let change = Arc::new(Invalidation::parse(&payload.to_string(), &ResourceNames::default()).unwrap());
+    let cursor = transaction.map(|transaction| Cursor { transaction, ordinal: 0, place: 0 });
+    Heard { change, cursor, bytes: payload.to_string().len(), repeated: false }
+}
+
+fn tasks(project: &str, ids: &[&str]) -> Value {
+    json!({ "table": "tasks", "action": "UPDATE", "project_id": project, "ids": ids })
+}
+
+fn publish(hub: &Hub, payload: &Value, transaction: impl Into<Option<u64>>) {
+    hub.publish(&[heard(payload, transaction.into())], Instant::now());
+}
+
+/// What waits for a session, in short: `task 7/1`, `task 7/*`, `reconnect slow_consumer`, or the type.
+fn told(session: &Membership) -> Vec<String> {
+    frames(session).iter().map(short).collect()
+}
+
+fn short(frame: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("*").to_owned();
+    match frame["type"].as_str().unwrap() {
+        "cache_invalidate" => {
+            format!("{} {}/{}", text(&frame["resource"]), text(&frame["project_id"]), text(&frame["data"]["id"]))
+        }
+        "reconnect" => format!("reconnect {}", text(&frame["data"]["reason"])),
+        other => other.to_owned(),
+    }
+}
+
+fn frames(session: &Membership) -> Vec<Value> {
+    let bytes = session.outbox.take(usize::MAX);
+    let lines = std::str::from_utf8(&bytes).unwrap().lines();
+    lines.filter_map(|line| line.strip_prefix("data: ")).map(|json| serde_json::from_str(json).unwrap()).collect()
+}
+
+fn cursors(session: &Membership) -> Vec<String> {
+    frames(session).iter().map(|frame| frame["cursor"].as_str().unwrap_or("none").to_owned()).collect()
+}
+
+const NOTHING: [&str; 0] = [];
 
 #[test]
 fn a_change_is_put_into_the_outboxes_of_its_project_only() {
-    let hub = Hub::new(&limits());
-    let (mut alice, mut bob) = (hub.join(None).unwrap(), hub.join(None).unwrap());
-    alice.subscribe(&project("7")).unwrap();
-    bob.subscribe(&project("8")).unwrap();
-    publish(&hub, "7");
-    assert!(!alice.outbox.is_empty() && bob.outbox.is_empty());
-    publish(&hub, "*");
-    assert!(!bob.outbox.is_empty());
+    let hub = hub();
+    let (alice, bob) = (session(&hub, "alice", "7"), session(&hub, "bob", "8"));
+    publish(&hub, &tasks("7", &["1"]), None);
+    assert_eq!((told(&alice), told(&bob)), (vec!["task 7/1".into()], vec![]));
+    publish(&hub, &tasks("*", &["1"]), None);
+    assert_eq!((told(&alice), told(&bob)), (vec!["task 7/1".into()], vec!["task 8/1".into()]));
 }
 
 #[test]
 fn unsubscribing_takes_back_what_waits() {
-    let hub = Hub::new(&limits());
-    let mut alice = hub.join(None).unwrap();
-    alice.subscribe(&project("7")).unwrap();
-    publish(&hub, "7");
+    let hub = hub();
+    let alice = session(&hub, "alice", "7");
+    publish(&hub, &tasks("7", &["1"]), None);
     assert!(alice.unsubscribe(&project("7")));
-    assert!(alice.outbox.is_empty(), "a revoked subject gets nothing more");
-    publish(&hub, "7");
-    assert!(alice.outbox.is_empty());
+    publish(&hub, &tasks("7", &["1"]), None);
+    assert_eq!(told(&alice), NOTHING);
     assert!(!alice.unsubscribe(&project("7")), "there is nothing left to leave");
 }
 
 #[test]
 fn leaving_the_hub_happens_on_drop() {
-    let hub = Hub::new(&limits());
-    let subject: Arc<str> = "alice".into();
-    let mut alice = hub.join(Some(&subject)).unwrap();
-    alice.subscribe(&project("7")).unwrap();
+    let hub = hub();
+    let alice = session(&hub, "alice", "7");
     let outbox = Arc::clone(&alice.outbox);
     assert_eq!(hub.sessions(), 1);
     drop(alice);
     assert_eq!(hub.sessions(), 0);
-    publish(&hub, "7");
+    publish(&hub, &tasks("7", &["1"]), None);
     assert!(outbox.is_empty(), "a session that has left is told nothing");
     assert_eq!(Arc::strong_count(&outbox), 1, "the hub still holds it");
 }
 
 #[test]
 fn every_bound_is_met_and_given_back() {
-    let hub = Hub::new(&Limits {
+    let limits = Limits {
         sessions: 3,
         sessions_per_subject: 1,
         sessions_unauthenticated: 1,
         subscriptions_per_session: 1,
         ..limits()
-    });
-    let subject = |name: &str| -> Arc<str> { name.into() };
-    let mut nobody = hub.join(None).unwrap();
-    assert_eq!(hub.join(None).unwrap_err(), Full::Sessions);
-    nobody.identify(&subject("alice")).unwrap();
-    assert_eq!(hub.join(Some(&subject("alice"))).unwrap_err(), Full::Subject);
-    let second = hub.join(None).unwrap();
-    let _third = hub.join(Some(&subject("bob"))).unwrap();
-    assert_eq!(hub.join(Some(&subject("carol"))).unwrap_err(), Full::Sessions);
-    nobody.subscribe(&project("7")).unwrap();
-    nobody.subscribe(&project("7")).unwrap();
-    assert_eq!(nobody.subscribe(&project("8")).unwrap_err(), Full::Subscriptions);
+    };
+    let hub = Hub::new(&limits, Duration::ZERO);
+    let nobody = join(&hub, "").unwrap();
+    assert_eq!(join(&hub, "").unwrap_err(), Full::Sessions);
+    nobody.identify(&"alice".into()).unwrap();
+    assert_eq!(join(&hub, "alice").unwrap_err(), Full::Subject);
+    let second = join(&hub, "").unwrap();
+    let _third = join(&hub, "bob").unwrap();
+    assert_eq!(join(&hub, "carol").unwrap_err(), Full::Sessions);
+    assert_eq!(subscribe(&nobody, "7"), Ok(true));
+    assert_eq!(subscribe(&nobody, "7"), Ok(true));
+    assert_eq!(subscribe(&nobody, "8"), Err(Full::Subscriptions));
     drop(nobody);
-    assert!(hub.join(Some(&subject("alice"))).is_ok());
+    assert!(join(&hub, "alice").is_ok());
     drop(second);
-    assert!(hub.join(None).is_ok(), "who has left counts no more");
+    assert!(join(&hub, "").is_ok(), "who has left counts no more");
 }
 
 #[test]
 fn a_reconnect_goes_to_those_who_subscribed_to_something() {
-    let hub = Hub::new(&limits());
-    let (mut alice, nobody) = (hub.join(None).unwrap(), hub.join(None).unwrap());
-    alice.subscribe(&project("7")).unwrap();
-    hub.reconnect_everyone(pgherald::protocol::Reason::DatabaseReconnected);
+    let hub = hub();
+    let (alice, nobody) = (session(&hub, "alice", "7"), join(&hub, "").unwrap());
+    hub.reconnect_everyone(Reason::DatabaseReconnected);
     assert!(!alice.outbox.is_empty() && nobody.outbox.is_empty());
 }
 
 #[test]
 fn nothing_follows_a_close_frame() {
-    let hub = Hub::new(&limits());
-    let mut alice = hub.join(None).unwrap();
-    alice.subscribe(&project("7")).unwrap();
+    let hub = hub();
+    let alice = session(&hub, "alice", "7");
     alice.outbox.close(pgherald::frame::close(1001, "going away"));
-    publish(&hub, "7");
-    hub.reconnect_everyone(pgherald::protocol::Reason::DatabaseReconnected);
-    alice.gap(&project("7"));
+    publish(&hub, &tasks("7", &["1"]), None);
+    hub.reconnect_everyone(Reason::DatabaseReconnected);
     assert_eq!(alice.outbox.frames(), 1, "only the close frame");
+}
+
+#[test]
+fn a_subscription_hears_its_topics() {
+    let hub = hub();
+    let check = |topics: Value, payload: &Value, expected: &[&str]| {
+        let alice = session(&hub, "alice", json!({ "project_id": "7", "topics": topics }));
+        publish(&hub, payload, None);
+        assert_eq!(told(&alice), expected, "{topics} of {payload}");
+    };
+    let (some, all) =
+        (tasks("7", &["1", "2", "3"]), json!({ "table": "tasks", "action": "DELETE", "project_id": "7" }));
+    check(json!(["task:*"]), &some, &["task 7/1", "task 7/2", "task 7/3"]);
+    check(json!(["task:3", "task:1", "sprint:*"]), &some, &["task 7/1", "task 7/3"]);
+    check(json!(["task:4", "sprint:*"]), &some, &NOTHING);
+    check(json!(["sprint:*", "*"]), &some, &["task 7/1", "task 7/2", "task 7/3"]);
+    check(json!(["task:4"]), &all, &["task 7/*"]);
+    check(json!(["sprint:4"]), &all, &NOTHING);
+}
+
+#[test]
+fn a_filter_leaves_out_only_what_surely_differs() {
+    let hub = hub();
+    let check = |filter: Value, row: Value, old: Value, expected: bool| {
+        let alice = session(&hub, "alice", json!({ "project_id": "7", "filter": filter }));
+        let mut payload = tasks("7", &["1"]);
+        (payload["rows"], payload["old_rows"]) = (json!([row]), json!([old]));
+        publish(&hub, &payload, None);
+        assert_eq!(!told(&alice).is_empty(), expected, "{filter} of {payload}");
+    };
+    let nothing = Value::Null;
+    for (filter, row, expected) in [
+        (json!({ "parent_id": "9" }), json!({ "parent_id": 9 }), true),
+        (json!({ "parent_id": 9 }), json!({ "parent_id": "9" }), true),
+        (json!({ "parent_id": 9.0 }), json!({ "parent_id": 9 }), true),
+        (json!({ "parent_id": "9" }), json!({ "parent_id": 8 }), false),
+        (json!({ "parent_id": null }), json!({ "parent_id": null }), true),
+        (json!({ "parent_id": null }), json!({ "parent_id": 8 }), false),
+        (json!({ "parent_id": "null" }), json!({ "parent_id": null }), false),
+        (json!({ "done": true }), json!({ "done": true }), true),
+        (json!({ "done": true }), json!({ "done": false }), false),
+        (json!({ "done": true, "parent_id": 9 }), json!({ "done": true, "parent_id": 8 }), false),
+        // what did not travel, or can't be compared
+        (json!({ "parent_id": "9" }), json!({}), true),
+        (json!({ "parent_id": "9" }), json!({ "parent_id": [9] }), true),
+        (json!({ "parent_id": "9" }), nothing.clone(), true),
+    ] {
+        check(filter, row, nothing.clone(), expected);
+    }
+    // a row that leaves is told
+    check(json!({ "parent_id": 9 }), json!({ "parent_id": 8 }), json!({ "parent_id": 9 }), true);
+    check(json!({ "parent_id": 9 }), json!({ "parent_id": 8 }), json!({ "parent_id": 7 }), false);
+}
+
+#[test]
+fn each_subscription_is_told_in_its_form() {
+    let hub = hub();
+    let mut payload = tasks("7", &["1", "2", "3"]);
+    payload["rows"] = json!([{ "id": 1, "etag": "a" }, null, { "etag": "c" }]);
+    let check = |request: Value, expected: Value| {
+        let mut whole = json!({ "project_id": "7" });
+        whole.as_object_mut().unwrap().extend(request.as_object().unwrap().clone());
+        let alice = session(&hub, "alice", whole);
+        publish(&hub, &payload, 5);
+        let mut found = frames(&alice);
+        for frame in &mut found {
+            let frame = frame.as_object_mut().unwrap();
+            frame.remove("timestamp");
+            frame.get_mut("data").map(|data| data.as_object_mut().unwrap().remove("timestamp"));
+        }
+        assert_eq!(Value::Array(found), expected, "{request}");
+    };
+    let data = |fields: Value| {
+        let mut data = json!({ "resource": "task", "action": "UPDATE", "project_id": "7" });
+        data.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        data
+    };
+    let invalidate = |cursor: &str, fields: Value| {
+        json!({ "type": "cache_invalidate", "resource": "task", "action": "UPDATE", "project_id": "7", "cursor": cursor,
+                "data": data(fields) })
+    };
+    check(
+        json!({ "topics": ["task:1", "task:3"] }),
+        json!([
+            invalidate("5.0", json!({ "id": "1", "row": { "id": 1, "etag": "a" } })),
+            invalidate("5.0.2", json!({ "id": "3", "row": { "etag": "c" } })),
+        ]),
+    );
+    // who wants one of three has been told of all three
+    let rows = json!([{ "id": 1, "etag": "a" }]);
+    check(
+        json!({ "topics": ["task:1"], "batch": true }),
+        json!([invalidate("5.0.2", json!({ "ids": ["1"], "rows": rows }))]),
+    );
+    let change = |cursor: &str, field: &str, value: Value| {
+        json!({ "type": "resource_change", "event": "updated", "resource_type": "task", "project_id": "7",
+                "cursor": cursor, field: value })
+    };
+    let (one, two, three) =
+        (json!({ "id": "1", "etag": "a" }), json!({ "id": "2" }), json!({ "id": "3", "etag": "c" }));
+    check(
+        json!({ "format": "resource_change", "topics": ["task:1", "task:2"] }),
+        json!([change("5.0", "resource", one.clone()), change("5.0.1", "resource", two.clone())]),
+    );
+    check(
+        json!({ "format": "resource_change", "batch": true }),
+        json!([change("5.0.2", "resources", json!([one, two, three]))]),
+    );
+}
+
+#[test]
+fn another_subscription_to_the_same_project_replaces_the_first() {
+    let hub = hub();
+    let alice = session(&hub, "alice", json!({ "project_id": "7", "topics": ["sprint:*"] }));
+    assert_eq!(subscribe(&alice, json!({ "project_id": "7", "topics": ["task:2"] })), Ok(true));
+    publish(&hub, &tasks("7", &["1", "2"]), None);
+    assert_eq!(told(&alice), ["task 7/2"]);
+    assert_eq!(alice.projects(), [project("7")]);
+}
+
+#[test]
+fn who_comes_back_hears_what_was_missed_once_and_in_order() {
+    let hub = hub();
+    let watcher = session(&hub, "bob", "7");
+    publish(&hub, &tasks("7", &["1", "2", "3"]), 5);
+    publish(&hub, &tasks("8", &["4"]), 4);
+    publish(&hub, &tasks("7", &["5"]), 9);
+    publish(&hub, &tasks("*", &["6"]), None);
+    assert_eq!(cursors(&watcher), ["5.0", "5.0.1", "5.0.2", "9.0", "none"]);
+    let check = |since: &str, expected: &[&str]| {
+        let alice = session(&hub, "alice", json!({ "project_id": "7", "since": since }));
+        assert_eq!(told(&alice), expected, "since {since}");
+    };
+    check("5.0", &["task 7/2", "task 7/3", "task 7/5", "task 7/6"]);
+    check("5.0.1", &["task 7/3", "task 7/5", "task 7/6"]);
+    check("5.0.2", &["task 7/5", "task 7/6"]);
+    check("5.0.9", &["task 7/5", "task 7/6"]);
+    check("4.0", &["task 7/5", "task 7/6"]);
+    check("9.0", &["task 7/6"]);
+    for unknown in ["7.0", "5.1", "", "x", "05.0", "5.0.0", "5", "-1.0", "5.0.2.1"] {
+        check(unknown, &["reconnect history_gap"]);
+    }
+    // Topics hold for what was missed, too.
+    let alice = session(&hub, "alice", json!({ "project_id": "7", "since": "5.0", "topics": ["task:3", "task:6"] }));
+    assert_eq!(told(&alice), ["task 7/3", "task 7/6"]);
+}
+
+#[test]
+fn the_answer_stands_between_what_was_missed_and_what_comes() {
+    let hub = hub();
+    publish(&hub, &tasks("7", &["1", "2"]), 5);
+    publish(&hub, &tasks("8", &["3", "4"]), 6);
+    let alice = join(&hub, "alice").unwrap();
+    let since = wanted(json!({ "project_id": "7", "since": "5.0" }));
+    let answer = |cursor: Option<Cursor>| {
+        Some(format!("data: {{\"type\":\"subscribed\",\"cursor\":\"{}\"}}\n\n", cursor.unwrap()).into())
+    };
+    assert_eq!(alice.subscribe(&since, || true, answer), Ok(true));
+    publish(&hub, &tasks("7", &["5"]), 7);
+    let frames = frames(&alice);
+    assert_eq!(frames.iter().map(short).collect::<Vec<_>>(), ["task 7/2", "subscribed", "task 7/5"]);
+    assert_eq!(frames[1]["cursor"], "6.0.1", "all of the newest, whosever it was");
+}
+
+#[test]
+fn nobody_resumes_from_before_something_may_have_been_missed() {
+    for reason in [Reason::DatabaseReconnected, Reason::NotificationDropped] {
+        let hub = hub();
+        publish(&hub, &tasks("7", &["1"]), 5);
+        hub.reconnect_everyone(reason);
+        let alice = session(&hub, "alice", json!({ "project_id": "7", "since": "5.0" }));
+        assert_eq!(told(&alice), ["reconnect history_gap"]);
+        publish(&hub, &tasks("7", &["1"]), 6);
+        let alice = session(&hub, "alice", json!({ "project_id": "7", "since": "6.0" }));
+        // A loss may have yet to be noticed by the daemon that this client comes from.
+        let expected: &[&str] =
+            if reason == Reason::NotificationDropped { &["reconnect history_gap"] } else { &NOTHING };
+        assert_eq!(told(&alice), expected, "{reason:?}");
+    }
+    let hub = Hub::new(&limits(), Duration::from_millis(5));
+    hub.reconnect_everyone(Reason::NotificationDropped);
+    std::thread::sleep(Duration::from_millis(11));
+    publish(&hub, &tasks("7", &["1"]), 6);
+    assert_eq!(told(&session(&hub, "alice", json!({ "project_id": "7", "since": "6.0" }))), NOTHING);
+}
+
+#[test]
+fn more_missed_than_a_mailbox_holds_is_told_coarser() {
+    let hub = Hub::new(&Limits { mailbox_frames: 4, ..limits() }, Duration::ZERO);
+    (1..=9).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
+    let alice = session(&hub, "alice", json!({ "project_id": "7", "since": "1.0" }));
+    assert_eq!(told(&alice)[0], "task 7/*");
+    // One notification of more rows than a mailbox holds, from somewhere within it.
+    publish(&hub, &tasks("7", &["1", "2", "3", "4", "5"]), 20);
+    let alice = session(&hub, "alice", json!({ "project_id": "7", "since": "20.0.1" }));
+    assert_eq!(cursors(&alice), ["20.0.4"]);
+    assert_eq!(told(&session(&hub, "alice", json!({ "project_id": "7", "since": "20.0.4" }))), NOTHING);
+}
+
+fn doubt(hub: &Hub) -> Doubt {
+    let mut doubts = hub.doubtful(false);
+    assert_eq!(doubts.len(), 1);
+    doubts.remove(0)
+}
+
+fn allow(subjects: &[&str]) -> HashSet<Arc<str>> {
+    subjects.iter().map(|subject| Arc::from(*subject)).collect()
+}
+
+#[test]
+fn what_follows_a_change_of_membership_waits_for_the_answer() {
+    let hub = hub();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
+    let other = session(&hub, "bob", "8");
+    hub.hold(&Scope::Project(project("7")));
+    publish(&hub, &tasks("7", &["1"]), 5);
+    publish(&hub, &tasks("*", &["2"]), 6);
+    assert_eq!((told(&alice), told(&bob)), (vec![], vec![]));
+    assert_eq!(told(&other), ["task 8/2"]);
+    let doubt = doubt(&hub);
+    assert_eq!((doubt.project.as_str(), doubt.subjects.len()), ("7", 3));
+    assert_eq!(hub.release(&doubt, &allow(&["alice", "carol"])), 1);
+    publish(&hub, &tasks("7", &["3"]), 7);
+    assert_eq!(told(&alice), ["task 7/1", "task 7/2", "task 7/3"]);
+    assert_eq!(told(&carol), ["task 7/1", "task 7/2", "task 7/3"]);
+    assert_eq!(told(&bob), ["revoked"]);
+    assert_eq!(bob.projects(), []);
+    assert!(hub.doubtful(false).is_empty());
+}
+
+#[test]
+fn what_waits_for_a_revoked_session_is_taken_back() {
+    let hub = hub();
+    let bob = session(&hub, "bob", "7");
+    publish(&hub, &tasks("7", &["1"]), 5);
+    hub.hold(&Scope::EveryProject);
+    assert_eq!(hub.release(&doubt(&hub), &allow(&[])), 1);
+    assert_eq!(told(&bob), ["revoked"]);
+    assert!(bob.outbox.evicted().is_none(), "it may subscribe to something else");
+    // One that knows nothing but its address has nothing left to live for.
+    let quiet = Membership::join(&hub, Some(&"dora".into()), Wire::EventStream, true).unwrap();
+    assert_eq!(subscribe(&quiet, "7"), Ok(true));
+    hub.hold(&Scope::EveryProject);
+    assert_eq!(hub.release(&doubt(&hub), &allow(&[])), 1);
+    assert_eq!(quiet.outbox.evicted(), Some(pgherald::close::Close::Forbidden));
+}
+
+#[test]
+fn an_answer_that_a_second_change_has_overtaken_lets_nothing_go() {
+    let hub = hub();
+    let (alice, bob) = (session(&hub, "alice", "7"), session(&hub, "bob", "7"));
+    hub.hold(&Scope::Project(project("7")));
+    publish(&hub, &tasks("7", &["1"]), 5);
+    let old = doubt(&hub);
+    hub.hold(&Scope::Project(project("7")));
+    assert_eq!(hub.release(&old, &allow(&["alice"])), 1, "what is known is drawn");
+    assert_eq!((told(&alice), told(&bob)), (vec![], vec!["revoked".into()]));
+    assert_eq!(hub.release(&doubt(&hub), &allow(&["alice"])), 0);
+    assert_eq!(told(&alice), ["task 7/1"]);
+}
+
+#[test]
+fn who_was_not_asked_about_is_not_revoked() {
+    let hub = hub();
+    let _alice = session(&hub, "alice", "7");
+    hub.hold(&Scope::Project(project("7")));
+    let doubt = doubt(&hub);
+    // Came with an answer of its own, after the question.
+    publish(&hub, &tasks("7", &["1"]), 5);
+    let late = session(&hub, "late", json!({ "project_id": "7", "since": "5.0" }));
+    publish(&hub, &tasks("7", &["2"]), 6);
+    assert_eq!(hub.release(&doubt, &allow(&["alice"])), 0);
+    assert_eq!(told(&late), ["task 7/2"], "not what was published before it came");
+}
+
+#[test]
+fn a_permission_older_than_the_last_change_of_membership_is_not_used() {
+    let hub = hub();
+    let alice = join(&hub, "alice").unwrap();
+    assert_eq!(alice.subscribe(&wanted("7".into()), || false, |_| None), Ok(false));
+    publish(&hub, &tasks("7", &["1"]), 5);
+    assert_eq!(told(&alice), NOTHING);
+}
+
+#[test]
+fn more_held_than_a_mailbox_holds_is_one_reconnect() {
+    let hub = Hub::new(&Limits { mailbox_frames: 4, ..limits() }, Duration::ZERO);
+    let alice = session(&hub, "alice", "7");
+    hub.hold(&Scope::Project(project("7")));
+    (1..=5).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
+    assert_eq!(hub.release(&doubt(&hub), &allow(&["alice"])), 0);
+    publish(&hub, &tasks("7", &["2"]), 6);
+    assert_eq!(told(&alice), ["reconnect access_checked", "task 7/2"]);
+}
+
+#[test]
+fn no_cursor_promises_what_is_held_back() {
+    let hub = hub();
+    let alice = session(&hub, "alice", "7");
+    publish(&hub, &tasks("7", &["1"]), 5);
+    let pong = |session: &Membership| {
+        session.answer_with_cursor(|cursor| {
+            format!("data: {{\"type\":\"pong\",\"cursor\":{:?}}}\n\n", cursor.map_or("none".into(), |c| c.to_string()))
+                .into()
+        });
+        frames(session).pop().unwrap()["cursor"].clone()
+    };
+    assert_eq!(pong(&alice), "5.0");
+    hub.hold(&Scope::Project(project("7")));
+    publish(&hub, &tasks("7", &["2"]), 6);
+    assert_eq!(pong(&alice), "none");
+    hub.release(&doubt(&hub), &allow(&["alice"]));
+    assert_eq!(pong(&alice), "6.0");
 }

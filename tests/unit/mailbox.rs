@@ -5,10 +5,13 @@ use std::io::IoSlice;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pgherald::event::{Action, Invalidation, ProjectId, Scope};
+use pgherald::cursor::Cursor;
+use pgherald::encoding::{Encodings, Event};
+use pgherald::event::{Invalidation, ProjectId, Scope};
 use pgherald::frame;
+use pgherald::interest::Selected;
 use pgherald::mailbox::{Coarsening, Mailbox};
-use pgherald::protocol::{Event, Reason};
+use pgherald::protocol::{self, Form, Reason};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -20,20 +23,12 @@ fn project(name: &str) -> ProjectId {
 }
 
 /// A change of rows; no id = the whole resource.
-fn event(project_id: &str, resource: &str, ids: &[u64]) -> Event {
+fn event(project_id: &str, resource: &str, ids: &[u64], cursor: Option<u64>) -> Event {
     let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
-    let change = Invalidation {
-        resource: resource.into(),
-        scope: Scope::Project(project(project_id)),
-        action: Action::Insert,
-        ids: (!ids.is_empty()).then_some(ids),
-        rows: Vec::new(),
-        timestamp: None,
-        transaction: None,
-        origin: None,
-        again: false,
-    };
-    Event::encode(&change, &project(project_id), None, NOW)
+    let mut change = Invalidation::of_resource(resource.into(), Scope::Project(project(project_id)));
+    change.ids = (!ids.is_empty()).then_some(ids);
+    let cursor = cursor.map(|transaction| Cursor { transaction, ordinal: 0, place: 0 });
+    Encodings::new(&change, &project(project_id), cursor, NOW).event(Form::default(), &Selected::All).unwrap()
 }
 
 fn answer(number: usize) -> Bytes {
@@ -101,7 +96,7 @@ struct Wire {
 
 impl Wire {
     fn new(frames_max: usize) -> Self {
-        Self { mailbox: Mailbox::new(frames_max), stream: Vec::new(), within: false }
+        Self { mailbox: Mailbox::new(frames_max, protocol::Wire::WebSocket), stream: Vec::new(), within: false }
     }
 
     fn pieces(&self) -> Vec<Vec<u8>> {
@@ -141,7 +136,7 @@ impl Wire {
     }
 
     fn put(&mut self, project_id: &str, resource: &str, ids: &[u64]) -> Option<Coarsening> {
-        self.mailbox.put(&event(project_id, resource, ids), NOW, SPREAD)
+        self.mailbox.put(&event(project_id, resource, ids, None), NOW, SPREAD)
     }
 
     /// Writes all and asserts what the client has read from the start.
@@ -179,7 +174,7 @@ fn a_full_mailbox_becomes_coarser_by_resource() {
     assert_eq!(wire.put("7", "task", &[1, 2, 3]), None);
     assert_eq!(wire.put("7", "sprint", &[9]), None);
     assert_eq!(wire.put("7", "task", &[4]), Some(Coarsening::Resource));
-    wire.reads(&["sprint 7/*", "task 7/*"]);
+    wire.reads(&["task 7/*", "sprint 7/*"]);
 }
 
 #[test]
@@ -274,7 +269,7 @@ fn answers_keep_their_place_and_are_never_dropped() {
     wire.mailbox.answer(answer(3));
     wire.mailbox.reconnect(None, Reason::DatabaseReconnected, SPREAD);
     assert_eq!(wire.mailbox.answers(), 3);
-    wire.reads(&["pong 1", "pong 2", "pong 3", "reconnect *"]);
+    wire.reads(&["pong 1", "reconnect *", "pong 2", "pong 3"]);
 }
 
 #[test]
@@ -293,7 +288,7 @@ fn a_reconnect_replaces_what_waits_of_its_project_only() {
     wire.put("8", "task", &[2]);
     wire.mailbox.reconnect(Some(&project("7")), Reason::HistoryGap, SPREAD);
     wire.put("7", "task", &[3]);
-    wire.reads(&["task 8/2", "reconnect 7", "task 7/3"]);
+    wire.reads(&["reconnect 7", "task 8/2", "task 7/3"]);
 }
 
 #[test]
@@ -327,7 +322,7 @@ fn a_vectored_write_takes_no_more_pieces_than_it_has_room_for() {
     let mut slices = [IoSlice::new(&[]); 2];
     assert_eq!(wire.mailbox.fill(&mut slices), 2);
     assert_eq!(wire.mailbox.fill(&mut []), 0);
-    assert_eq!(Mailbox::new(4).fill(&mut slices), 0);
+    assert_eq!(Mailbox::new(4, protocol::Wire::WebSocket).fill(&mut slices), 0);
 }
 
 /// What can happen to a mailbox.
@@ -346,6 +341,8 @@ struct Change {
     project: String,
     resource: String,
     row: u64,
+    /// Of the change, or of the newest one before a reconnect.
+    cursor: u64,
     written: usize,
 }
 
@@ -367,19 +364,20 @@ proptest! {
     fn every_change_is_covered_by_a_frame_that_begins_after_it(frames_max in 1..10_usize, steps in steps()) {
         let mut wire = Wire::new(frames_max);
         let (mut changes, mut resyncs): (Vec<Change>, Vec<Change>) = (Vec::new(), Vec::new());
-        let (mut row, mut answers) = (0, 0);
+        let (mut row, mut answers, mut cursor) = (0, 0, 0);
         for step in steps {
             let written = wire.stream.len();
             match step {
                 Step::Put { project, resource, rows } => {
                     let (project, resource) = (format!("p{project}"), format!("r{resource}"));
                     let ids: Vec<u64> = (row..row + u64::from(rows)).collect();
-                    wire.put(&project, &resource, &ids);
+                    cursor += 1;
+                    wire.mailbox.put(&event(&project, &resource, &ids, Some(cursor)), NOW, SPREAD);
                     // Without rows it is the whole resource, whose row of no number only `*` covers.
                     row += u64::from(rows.max(1));
                     let rows = if ids.is_empty() { vec![u64::MAX] } else { ids };
                     changes.extend(rows.into_iter().map(|row| {
-                        Change { project: project.clone(), resource: resource.clone(), row, written }
+                        Change { project: project.clone(), resource: resource.clone(), row, cursor, written }
                     }));
                 }
                 Step::Answer => {
@@ -391,7 +389,7 @@ proptest! {
                     let of = of.map(|number| format!("p{number}"));
                     wire.mailbox.reconnect(of.as_deref().map(project).as_ref(), Reason::DatabaseReconnected, SPREAD);
                     let project = of.unwrap_or_else(|| "*".into());
-                    resyncs.push(Change { project, resource: "*".into(), row: u64::MAX, written });
+                    resyncs.push(Change { project, resource: "*".into(), row: u64::MAX, cursor, written });
                 }
                 Step::Remove(number) => {
                     let gone = format!("p{number}");
@@ -410,6 +408,15 @@ proptest! {
         for change in &changes {
             let told = sent.iter().any(|frame| frame.at >= change.written && frame.covers(change));
             prop_assert!(told, "{change:?} is not covered");
+        }
+        // A client that resumes from the cursor of any frame has been told of all up to it.
+        for (place, frame) in sent.iter().enumerate() {
+            let Some(cursor) = frame.frame["cursor"].as_str().and_then(Cursor::parse) else { continue };
+            let before = &sent[..=place];
+            for change in changes.iter().filter(|change| change.cursor < cursor.transaction) {
+                let told = before.iter().any(|frame| frame.at >= change.written && frame.covers(change));
+                prop_assert!(told, "{change:?} is not covered before cursor {cursor}");
+            }
         }
         for resync in &resyncs {
             let wanted = ["reconnect *".to_owned(), format!("reconnect {}", resync.project)];

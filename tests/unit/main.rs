@@ -6,6 +6,7 @@ mod certificate;
 mod config;
 mod conninfo;
 mod event;
+mod history;
 mod hub;
 mod losses;
 mod mailbox;

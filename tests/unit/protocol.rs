@@ -5,8 +5,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use pgherald::close::{Close, ComeBack};
-use pgherald::event::{Action, Cursor, Invalidation, ProjectId, Scope};
-use pgherald::protocol::{ClientFrame, Event, Reason, Refusal, ServerFrame, Subscribe};
+use pgherald::cursor::Cursor;
+use pgherald::encoding::{Encodings, Event};
+use pgherald::event::{Action, Invalidation, ProjectId, Scope};
+use pgherald::interest::Selected;
+use pgherald::protocol::{ClientFrame, Form, Format, Reason, Refusal, ServerFrame, Subscribe, Wire};
 use pgherald::resource::ResourceNames;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -14,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 const TIMESTAMP: &str = "2026-11-20T17:00:00.123456Z";
 const SPREAD: Duration = Duration::from_secs(2);
-const FROM_CLIENTS: &[&str] = &["auth", "ping", "subscribe", "unsubscribe"];
+const FROM_CLIENTS: &[&str] = &["auth", "ping", "subscribe", "subscribe_resume", "unsubscribe"];
 
 /// The text of a golden frame: one line, exactly as it is sent.
 fn golden(name: &str) -> String {
@@ -40,16 +43,15 @@ fn project() -> ProjectId {
 
 fn change(action: Action, ids: Option<&[&str]>, timestamp: Option<&str>) -> Invalidation {
     Invalidation {
-        resource: "task".into(),
-        scope: Scope::Project(project()),
         action,
         ids: ids.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
-        rows: Vec::new(),
         timestamp: timestamp.map(str::to_owned),
-        transaction: None,
-        origin: None,
-        again: false,
+        ..Invalidation::of_resource("task".into(), Scope::Project(project()))
     }
+}
+
+fn encode(change: &Invalidation, cursor: Option<Cursor>, received_at: &str, form: Form) -> Event {
+    Encodings::new(change, &project(), cursor, received_at).event(form, &Selected::All).unwrap()
 }
 
 /// Every frame that the daemon sends, by the name of its golden file.
@@ -62,20 +64,35 @@ fn sent() -> Vec<(&'static str, Vec<u8>)> {
     let payload = r#"{"table":"tasks","action":"UPDATE","project_id":"7","ids":["1"],"rows":[{"title":"Write it down"}],
         "timestamp":"2026-11-20T17:00:00.123456Z"}"#;
     let with_row = Invalidation::parse(payload, &ResourceNames::new(BTreeMap::new())).unwrap();
-    let cursor = Cursor { transaction: 748_123, ordinal: 0 };
+    let cursor = Cursor { transaction: 748_123, ordinal: 0, place: 0 };
+    let resource_change = Form { format: Format::ResourceChange, ..Form::default() };
+    let batch = Form { batch: true, ..Form::default() };
+    let many = change(Action::Update, Some(&["1", "2", "3"]), Some(TIMESTAMP));
+    let ws = Wire::WebSocket;
     let frames = [
-        ("authenticated", ServerFrame::Authenticated { subject: "alice", expires_at: 1_795_200_000 }.encode()),
-        ("cache_invalidate", Event::encode(&row, &project(), Some(cursor), "unused").frames),
-        ("cache_invalidate_origin", Event::encode(&echo, &project(), Some(cursor), "unused").frames),
-        ("cache_invalidate_row", Event::encode(&with_row, &project(), Some(cursor), "unused").frames),
-        ("cache_invalidate_resource", Event::encode(&resource, &project(), None, TIMESTAMP).frames),
-        ("error", ServerFrame::Error(&refusal).encode()),
-        ("pong", ServerFrame::Pong { reference: reference("3") }.encode()),
-        ("reconnect", ServerFrame::reconnect(None, Reason::DatabaseReconnected, SPREAD)),
-        ("reconnect_project", ServerFrame::reconnect(Some(&project()), Reason::SlowConsumer, SPREAD)),
-        ("revoked", ServerFrame::Revoked { project_id: "7", reason: "token_renewed" }.encode()),
-        ("subscribed", ServerFrame::Subscribed { reference: reference("1"), project_id: "7" }.encode()),
-        ("unsubscribed", ServerFrame::Unsubscribed { reference: reference("2"), project_id: "7" }.encode()),
+        ("authenticated", ServerFrame::Authenticated { subject: "alice", expires_at: 1_795_200_000 }.encode(ws)),
+        ("cache_invalidate", encode(&row, Some(cursor), "unused", Form::default()).frames),
+        ("cache_invalidate_origin", encode(&echo, Some(cursor), "unused", Form::default()).frames),
+        ("cache_invalidate_row", encode(&with_row, Some(cursor), "unused", Form::default()).frames),
+        ("cache_invalidate_resource", encode(&resource, None, TIMESTAMP, Form::default()).frames),
+        ("cache_invalidate_batch", encode(&many, Some(cursor), "unused", batch).frames),
+        ("resource_change", encode(&with_row, Some(cursor), "unused", resource_change).frames),
+        ("resource_change_resource", encode(&resource, None, TIMESTAMP, resource_change).frames),
+        (
+            "resource_change_batch",
+            encode(&many, Some(cursor), "unused", Form { batch: true, ..resource_change }).frames,
+        ),
+        ("error", ServerFrame::Error(&refusal).encode(ws)),
+        ("pong", ServerFrame::Pong { reference: reference("3"), cursor: Some(cursor.to_string()) }.encode(ws)),
+        ("reconnect", ServerFrame::reconnect(None, Reason::DatabaseReconnected, SPREAD, ws)),
+        ("reconnect_project", ServerFrame::reconnect(Some(&project()), Reason::SlowConsumer, SPREAD, ws)),
+        ("revoked", ServerFrame::Revoked { project_id: "7", reason: "token_renewed" }.encode(ws)),
+        (
+            "subscribed",
+            ServerFrame::Subscribed { reference: reference("1"), project_id: "7", cursor: Some(cursor.to_string()) }
+                .encode(ws),
+        ),
+        ("unsubscribed", ServerFrame::Unsubscribed { reference: reference("2"), project_id: "7" }.encode(ws)),
     ];
     frames.map(|(name, bytes)| (name, bytes.to_vec())).into()
 }
@@ -102,8 +119,14 @@ fn every_golden_frame_of_a_client_is_understood() {
         let frame = ClientFrame::parse(&golden(name)).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
         let shown = match frame {
             ClientFrame::Auth { token } => json!({ "type": "auth", "token": token }),
-            ClientFrame::Subscribe(Subscribe { reference, project_id, topics, .. }) => {
-                json!({ "type": "subscribe", "ref": reference, "project_id": project_id, "topics": topics })
+            ClientFrame::Subscribe(Subscribe {
+                reference, project_id, topics, filter, since, format, batch, ..
+            }) => {
+                let said = json!({ "type": "subscribe", "ref": reference, "project_id": project_id, "topics": topics,
+                    "filter": filter, "since": since, "format": format, "batch": batch });
+                Value::Object(
+                    said.as_object().unwrap().clone().into_iter().filter(|(_, value)| !value.is_null()).collect(),
+                )
             }
             ClientFrame::Unsubscribe { reference, project_id } => {
                 json!({ "type": "unsubscribe", "ref": reference, "project_id": project_id })
@@ -117,12 +140,8 @@ fn every_golden_frame_of_a_client_is_understood() {
 #[test]
 fn a_change_of_many_rows_is_one_frame_a_row_in_their_order() {
     let ids: Vec<String> = (0..100).map(|id| id.to_string()).collect();
-    let event = Event::encode(
-        &change(Action::Insert, Some(&ids.iter().map(String::as_str).collect::<Vec<_>>()), None),
-        &project(),
-        None,
-        TIMESTAMP,
-    );
+    let change = change(Action::Insert, Some(&ids.iter().map(String::as_str).collect::<Vec<_>>()), None);
+    let event = encode(&change, None, TIMESTAMP, Form::default());
     assert_eq!(event.count, 100);
     let texts = texts(&event.frames);
     let heard: Vec<Value> =
@@ -135,7 +154,7 @@ fn texts_of_strangers_are_escaped() {
     let hostile = "\"},{\"type\":\"reconnect\"\u{0}\n\u{2028}</script>";
     let mut change = change(Action::Insert, Some(&[hostile]), Some(hostile));
     change.resource = hostile.into();
-    let texts = texts(&Event::encode(&change, &project(), None, TIMESTAMP).frames);
+    let texts = texts(&encode(&change, None, TIMESTAMP, Form::default()).frames);
     assert_eq!(texts.len(), 1);
     let frame: Value = serde_json::from_str(&texts[0]).unwrap();
     assert_eq!([&frame["data"]["id"], &frame["resource"], &frame["data"]["timestamp"]], [hostile; 3]);
@@ -145,24 +164,33 @@ fn texts_of_strangers_are_escaped() {
 
 #[test]
 fn what_was_not_asked_is_not_sent() {
-    assert_eq!(texts(&ServerFrame::Pong { reference: None }.encode()), [r#"{"type":"pong"}"#]);
+    assert_eq!(
+        texts(&ServerFrame::Pong { reference: None, cursor: None }.encode(Wire::WebSocket)),
+        [r#"{"type":"pong"}"#]
+    );
     let refusal = Refusal::new("malformed", "why", None);
     assert_eq!(
-        texts(&ServerFrame::Error(&refusal).encode()),
+        texts(&ServerFrame::Error(&refusal).encode(Wire::WebSocket)),
         [r#"{"type":"error","code":"malformed","message":"why"}"#]
     );
 }
 
 #[test]
 fn a_spread_beyond_all_measure_does_not_overflow() {
-    let texts = texts(&ServerFrame::reconnect(None, Reason::HistoryGap, Duration::MAX));
+    let texts = texts(&ServerFrame::reconnect(None, Reason::HistoryGap, Duration::MAX, Wire::WebSocket));
     let frame: Value = serde_json::from_str(&texts[0]).unwrap();
     assert_eq!(frame["data"], json!({ "reason": "history_gap", "spread_ms": u64::MAX }));
 }
 
 #[test]
 fn a_reason_is_spelled_alike_in_frames_and_metrics() {
-    for reason in [Reason::DatabaseReconnected, Reason::SlowConsumer, Reason::HistoryGap, Reason::NotificationDropped] {
+    for reason in [
+        Reason::DatabaseReconnected,
+        Reason::SlowConsumer,
+        Reason::HistoryGap,
+        Reason::NotificationDropped,
+        Reason::AccessChecked,
+    ] {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }
 }
@@ -241,7 +269,7 @@ fn a_missing_or_wrong_field_is_told_with_the_ref() {
 fn unknown_fields_and_any_order_are_fine() {
     let text = r#"{"new":{"deep":[1]},"project_id":"7","ref":"1","type":"subscribe","implied":true}"#;
     let Ok(ClientFrame::Subscribe(subscribe)) = ClientFrame::parse(text) else { panic!("{text}") };
-    assert_eq!(subscribe.project().unwrap(), project());
+    assert_eq!(subscribe.wanted(Form::default()).unwrap().project, project());
     assert!(!subscribe.implied, "a client can't claim that its request came with the URL");
     assert!(matches!(ClientFrame::parse(r#"{"type":"p\u0069ng"}"#), Ok(ClientFrame::Ping { reference: None })));
 }
@@ -254,7 +282,7 @@ fn a_subscription_that_can_not_be_served_whole_is_refused() {
             frame[name] = value.clone();
         }
         let Ok(ClientFrame::Subscribe(subscribe)) = ClientFrame::parse(&frame.to_string()) else { panic!("{frame}") };
-        match (subscribe.project(), expected) {
+        match (subscribe.wanted(Form::default()), expected) {
             (Ok(_), Ok(())) => {}
             (Err(refusal), Err(code)) => {
                 assert_eq!((refusal.code, refusal.reference.as_deref()), (code, Some("9")), "{frame}");
@@ -267,9 +295,15 @@ fn a_subscription_that_can_not_be_served_whole_is_refused() {
     check(json!({ "topics": ["*"] }), Ok(()));
     check(json!({ "topics": null, "filter": null, "since": null }), Ok(()));
     check(json!({ "since": "748123.0" }), Ok(()));
-    check(json!({ "topics": ["task:*"] }), Err("unsupported"));
-    check(json!({ "topics": ["*", "x".repeat(10_000)] }), Err("unsupported"));
-    check(json!({ "filter": { "parent_id": "9" } }), Err("unsupported"));
+    check(json!({ "since": "not a cursor" }), Ok(()));
+    check(json!({ "topics": ["task:*", "sprint:3", "note:a:b"], "filter": { "parent_id": "9" } }), Ok(()));
+    check(json!({ "topics": [], "filter": {}, "format": "resource_change", "batch": true }), Ok(()));
+    check(json!({ "topics": ["task:*", "sprint"] }), Err("bad_topic"));
+    check(json!({ "topics": ["*", "x".repeat(10_000)] }), Err("bad_topic"));
+    check(json!({ "topics": vec!["task:1"; 101] }), Err("bad_topic"));
+    check(json!({ "filter": { "parent_id": ["9"] } }), Err("bad_filter"));
+    check(json!({ "filter": "parent_id" }), Err("bad_filter"));
+    check(json!({ "format": "xml" }), Err("bad_format"));
     check(json!({ "project_id": "" }), Err("malformed"));
     check(json!({ "project_id": "*" }), Err("malformed"));
     check(json!({ "project_id": "x".repeat(201) }), Err("malformed"));
@@ -314,7 +348,7 @@ proptest! {
         text in r#"\{("(type|ref|project_id|topics|filter|since|token)":("(ping|auth|subscribe|.{0,3})"|1|null|\[.{0,4}\]|\{\}),?){0,6}\}?"#
     ) {
         if let Ok(ClientFrame::Subscribe(subscribe)) = ClientFrame::parse(&text) {
-            let _ = subscribe.project();
+            let _ = subscribe.wanted(Form::default());
         }
     }
 }

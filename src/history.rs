@@ -1,0 +1,131 @@
+//! The newest changes, so that a client that was away hears what it missed and no more. Bounded by number, bytes and
+//! age: what has gone is a gap, and a gap is told.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::cursor::Cursor;
+use crate::event::Invalidation;
+
+/// What an entry costs beside its payload.
+const ENTRY_BYTES: usize = 300;
+
+/// A change and the place it came from.
+#[derive(Clone, Debug)]
+pub struct Heard {
+    /// What changed.
+    pub change: Arc<Invalidation>,
+    /// Where the payload named its transaction.
+    pub cursor: Option<Cursor>,
+    /// Bytes of its payload.
+    pub bytes: usize,
+    /// Told once more by this daemon at a moment of its own: whoever comes from another daemon may not have heard it.
+    pub repeated: bool,
+}
+
+impl Heard {
+    /// The cursor of someone who has heard all of it.
+    pub fn end(&self) -> Option<Cursor> {
+        self.cursor.map(|cursor| cursor.at(self.change.ids.as_ref().map_or(0, |ids| ids.len() - 1)))
+    }
+}
+
+/// A bounded ring of changes in the order in which they were published.
+#[derive(Debug)]
+pub struct History {
+    entries: VecDeque<(Instant, Heard)>,
+    /// How many have ever gone; the number of the first entry.
+    gone: u64,
+    /// Transaction and ordinal -> the number of the entry. Of two, the older: who comes back hears more, not less.
+    places: HashMap<(u64, u32), u64>,
+    bytes: usize,
+    /// Until then nobody can be sure of having been told of a loss.
+    doubted_until: Option<Instant>,
+    events_max: usize,
+    bytes_max: usize,
+    age_max: Duration,
+}
+
+impl History {
+    /// An empty one with these bounds.
+    pub fn new(events_max: usize, bytes_max: usize, age_max: Duration) -> Self {
+        let (entries, places) = (VecDeque::new(), HashMap::new());
+        Self { entries, gone: 0, places, bytes: 0, doubted_until: None, events_max, bytes_max, age_max }
+    }
+
+    /// Takes a change in. Returns its number; numbers only grow.
+    pub fn push(&mut self, heard: Heard, now: Instant) -> u64 {
+        let number = self.next();
+        if let Some(cursor) = heard.cursor {
+            self.places.entry((cursor.transaction, cursor.ordinal)).or_insert(number);
+        }
+        self.bytes += heard.bytes + ENTRY_BYTES;
+        self.entries.push_back((now, heard));
+        self.expire(now);
+        number
+    }
+
+    /// The number of the next change.
+    pub fn next(&self) -> u64 {
+        self.gone + self.entries.len() as u64
+    }
+
+    /// Forgets all: something may have been missed.
+    pub fn clear(&mut self) {
+        self.gone = self.next();
+        self.entries = VecDeque::new();
+        self.places = HashMap::new();
+        self.bytes = 0;
+    }
+
+    /// Forgets all, and finds nothing until then: a loss was told here, and another daemon, whose clients may come, has
+    /// yet to notice it.
+    pub fn doubt(&mut self, until: Instant) {
+        self.clear();
+        self.doubted_until = Some(until);
+    }
+
+    /// The cursor of someone who has heard all there is.
+    pub fn newest(&self) -> Option<Cursor> {
+        self.entries.iter().rev().find_map(|(_, heard)| heard.end())
+    }
+
+    /// What someone has missed who has heard everything up to `cursor`, and from which of its ids on; `None` = unknown.
+    pub fn since(&mut self, cursor: Cursor, now: Instant) -> Option<Vec<(Heard, usize)>> {
+        self.expire(now);
+        if self.doubted_until.is_some_and(|until| now < until) {
+            return None;
+        }
+        let found = *self.places.get(&(cursor.transaction, cursor.ordinal))?;
+        let numbered = (self.gone..).zip(&self.entries);
+        let missed = numbered.filter_map(|(number, (_, heard))| {
+            let ids = heard.change.ids.as_ref().map_or(1, Vec::len);
+            let from = match number.cmp(&found) {
+                std::cmp::Ordering::Less if heard.repeated => 0,
+                std::cmp::Ordering::Less => return None,
+                std::cmp::Ordering::Equal => (cursor.place as usize).saturating_add(1),
+                std::cmp::Ordering::Greater => 0,
+            };
+            (from < ids).then(|| (heard.clone(), from))
+        });
+        Some(missed.collect())
+    }
+
+    fn expire(&mut self, now: Instant) {
+        while let Some((at, _)) = self.entries.front() {
+            let over = self.entries.len() > self.events_max || self.bytes > self.bytes_max;
+            if !over && now.saturating_duration_since(*at) <= self.age_max {
+                return;
+            }
+            let Some((_, heard)) = self.entries.pop_front() else { return };
+            self.bytes -= heard.bytes + ENTRY_BYTES;
+            if let Some(Cursor { transaction, ordinal, .. }) = heard.cursor
+                && self.places.get(&(transaction, ordinal)) == Some(&self.gone)
+            {
+                self.places.remove(&(transaction, ordinal));
+            }
+            self.gone += 1;
+        }
+    }
+}

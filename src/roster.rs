@@ -1,0 +1,159 @@
+//! Who is there and what they hear: the hub's state, behind its lock.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use crate::encoding::Encodings;
+use crate::event::{ProjectId, Scope};
+use crate::history::{Heard, History};
+use crate::interest::{Interest, Selected};
+use crate::outbox::Outbox;
+use crate::protocol::Form;
+
+/// Sessions, by themselves and by project.
+#[derive(Debug)]
+pub struct Roster {
+    /// By the number that the hub gave them.
+    pub sessions: HashMap<u64, Session>,
+    /// Those with a subscriber.
+    pub projects: HashMap<ProjectId, Project>,
+    /// Sessions of each subject.
+    pub subjects: HashMap<Arc<str>, usize>,
+    /// Sessions with a subject.
+    pub identified: usize,
+    /// What was published.
+    pub history: History,
+}
+
+/// A session as the hub knows it.
+#[derive(Debug)]
+pub struct Session {
+    /// Where its frames go.
+    pub outbox: Arc<Outbox>,
+    /// Whose it is.
+    pub subject: Option<Arc<str>>,
+    /// What it is subscribed to.
+    pub projects: Vec<ProjectId>,
+    /// The address asked for its project, and it has said nothing since.
+    pub quiet: bool,
+}
+
+/// A project that somebody is subscribed to.
+#[derive(Debug, Default)]
+pub struct Project {
+    /// By the session's number.
+    pub members: HashMap<u64, Member>,
+    /// Changes wait here while it is asked who may still see them.
+    pub held: Option<Held>,
+}
+
+/// One session's subscription to one project.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Where its frames go.
+    pub outbox: Arc<Outbox>,
+    /// What of the project; `None` = all.
+    pub interest: Option<Arc<Interest>>,
+    /// How it is told.
+    pub form: Form,
+}
+
+/// What was published to a project since its membership changed.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Counts the changes of membership; an answer to an older one releases nothing.
+    pub round: u64,
+    /// With their numbers in the history. `None` = too many to keep.
+    pub changes: Option<Vec<(u64, Heard)>>,
+    /// Who came meanwhile, and the number of the first change that they have not been told.
+    pub joined: HashMap<u64, u64>,
+}
+
+impl Roster {
+    /// Nobody is there.
+    pub fn new(history: History) -> Self {
+        let (sessions, projects, subjects) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { sessions, projects, subjects, identified: 0, history }
+    }
+
+    /// The projects of a scope that somebody is subscribed to.
+    pub fn within(&self, scope: &Scope) -> Vec<ProjectId> {
+        match scope {
+            Scope::Project(project) => {
+                self.projects.get_key_value(project).map(|(id, _)| id.clone()).into_iter().collect()
+            }
+            Scope::EveryProject => self.projects.keys().cloned().collect(),
+        }
+    }
+
+    /// Takes a subscription away; false = there was none.
+    pub fn unsubscribe(&mut self, id: u64, project: &ProjectId) -> bool {
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(place) = session.projects.iter().position(|known| known == project) else { return false };
+        session.projects.swap_remove(place);
+        session.projects.shrink_to_fit();
+        self.forget(id, project);
+        true
+    }
+
+    /// Takes a session away, with its subscriptions. Tells how many there were.
+    pub fn leave(&mut self, id: u64) -> usize {
+        let Some(session) = self.sessions.remove(&id) else { return 0 };
+        session.projects.iter().for_each(|project| self.forget(id, project));
+        if let Some(subject) = session.subject {
+            self.identified -= 1;
+            if let Entry::Occupied(mut count) = self.subjects.entry(subject) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+        session.projects.len()
+    }
+
+    fn forget(&mut self, id: u64, project: &ProjectId) {
+        if let Entry::Occupied(mut known) = self.projects.entry(project.clone()) {
+            known.get_mut().members.remove(&id);
+            if known.get().members.is_empty() {
+                known.remove();
+            }
+        }
+    }
+}
+
+impl Held {
+    /// Keeps a change, or forgets all where it would be more than `changes_max`.
+    pub fn keep(&mut self, number: u64, heard: &Heard, changes_max: usize) {
+        match &mut self.changes {
+            Some(changes) if changes.len() >= changes_max => self.changes = None,
+            Some(changes) => changes.push((number, heard.clone())),
+            None => {}
+        }
+    }
+}
+
+impl Member {
+    /// Puts what it wants of a change into its outbox, from the id at place `from` on; true = flush it.
+    pub fn tell(
+        &self,
+        heard: &Heard,
+        from: usize,
+        encodings: &mut Encodings<'_>,
+        now: &str,
+        spread: std::time::Duration,
+    ) -> bool {
+        let change = &heard.change;
+        let wanted = self.interest.as_ref().map_or(Selected::All, |wanted| wanted.select(change, &encodings.columns));
+        let wanted = match (wanted, &change.ids) {
+            (Selected::All, Some(ids)) if from > 0 => Selected::Some((from..ids.len()).collect()),
+            (Selected::Some(places), _) if from > 0 => {
+                Selected::Some(places.into_iter().filter(|place| *place >= from).collect())
+            }
+            (wanted, _) => wanted,
+        };
+        let event = encodings.event(self.form, &wanted);
+        event.is_some_and(|event| self.outbox.put(&event, now, spread))
+    }
+}
