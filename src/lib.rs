@@ -7,6 +7,7 @@
 // 0: words
 pub mod backoff;
 pub mod cursor;
+pub mod expiry;
 pub mod losses;
 pub mod metrics;
 pub mod quota;

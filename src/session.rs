@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use metrics::counter;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -13,17 +14,24 @@ use tokio_util::sync::CancellationToken;
 use crate::close::Close;
 use crate::config::{FAREWELL_TIMEOUT, Limits};
 use crate::dialogue::{Arrival, Context, Dialogue, End};
+use crate::expiry::Expiry;
 use crate::frame;
 use crate::metrics as m;
 use crate::outbox::{Need, Outbox};
 
 /// Bytes of one read. On the stack, so that an idle session owns no buffer.
 const READ_BYTES: usize = 4096;
+/// Never jumps, and goes on while the machine is suspended.
+#[cfg(target_os = "linux")]
+const STEADY: ClockId = ClockId::Boottime;
+#[cfg(not(target_os = "linux"))]
+const STEADY: ClockId = ClockId::Monotonic;
 
 struct Session<'a> {
     dialogue: Dialogue<'a>,
     limits: &'a Limits,
     leeway_seconds: u64,
+    expiry: Expiry,
     opened: Instant,
     heard: Instant,
     pinged: bool,
@@ -39,6 +47,7 @@ pub async fn run(arrival: Box<Arrival>, stream: TcpStream, early: Bytes, context
         dialogue: Dialogue::new(*arrival, context),
         limits: &context.limits,
         leeway_seconds: context.leeway_seconds,
+        expiry: Expiry::default(),
         opened: now,
         heard: now,
         pinged: false,
@@ -140,12 +149,14 @@ impl Session<'_> {
         Ok(next)
     }
 
-    /// When the token, or the patience for one, ends. Asked anew each time, so a clock that jumps is followed.
-    fn expires_at(&self, now: Instant) -> Instant {
+    /// When the token, or the patience for one, ends. Asked anew each time: tokio's clock stands still while the machine
+    /// is suspended, the token's does not.
+    fn expires_at(&mut self, now: Instant) -> Instant {
         let Some(expires_at) = self.dialogue.expires_at() else { return self.opened + self.limits.auth_timeout };
-        let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let until = Duration::from_secs(expires_at.saturating_add(self.leeway_seconds)).saturating_sub(wall);
-        now + until.min(Duration::from_secs(86_400))
+        let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let steady = Duration::try_from(clock_gettime(STEADY)).unwrap_or_default();
+        let left = self.expiry.left(expires_at.saturating_add(self.leeway_seconds), steady, wall);
+        now + left.min(Duration::from_secs(86_400))
     }
 
     /// Takes what the socket has. False = the client is gone.

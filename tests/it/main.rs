@@ -9,6 +9,8 @@ mod witness;
 mod world;
 
 mod auth;
+#[cfg(target_os = "linux")]
+mod clock;
 mod commands;
 mod delivery;
 mod demo;

@@ -194,6 +194,13 @@ impl Settings {
         self
     }
 
+    /// Sets an environment variable that is no setting.
+    #[cfg(target_os = "linux")]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// `pgherald` with these settings and no others.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pgherald"));

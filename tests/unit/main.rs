@@ -6,6 +6,7 @@ mod certificate;
 mod config;
 mod conninfo;
 mod event;
+mod expiry;
 mod history;
 mod hub;
 mod losses;
