@@ -74,6 +74,7 @@ impl Server {
             .env("PGHERALD__HTTP__LISTEN", "127.0.0.1:0")
             .env("PGHERALD__AUTH__SECRET", SECRET)
             .env("PGHERALD__LOG__FORMAT", "json")
+            .env("PGHERALD__LIMITS__CONNECTS_PER_SECOND", "1000000")
             .env("PGHERALD__LIMITS__SESSIONS_PER_SUBJECT", "1000000")
             .env("PGHERALD__LIMITS__IDLE_TIMEOUT", "1h")
             .stderr(Stdio::piped())

@@ -139,6 +139,8 @@ pub struct Resources {
 pub struct Limits {
     /// HTTP connections at once; sessions are not among them.
     pub connections: usize,
+    /// Requests for a session that are looked at in a second; twice as many at once. Probes and metrics are not counted.
+    pub connects_per_second: u32,
     /// Sessions at once.
     pub sessions: usize,
     /// Sessions that have not authenticated yet.
@@ -256,6 +258,7 @@ impl Config {
             resources: Resources { names: s.map("resources.names", &[("project_members", "project_members")]) },
             limits: Limits {
                 connections: s.at_least(1, "limits.connections", 2_000),
+                connects_per_second: s.at_least(1, "limits.connects_per_second", 500),
                 sessions: s.at_least(1, "limits.sessions", 20_000),
                 sessions_unauthenticated: s.at_least(1, "limits.sessions_unauthenticated", 1_000),
                 sessions_per_subject: s.at_least(1, "limits.sessions_per_subject", 100),

@@ -1,6 +1,6 @@
 //! Who gets in: everything that is decided before the 101.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -17,6 +17,7 @@ use crate::event::ProjectId;
 use crate::hub::Full;
 use crate::membership::Membership;
 use crate::protocol::{BAD_FORMAT, Form, Format, Subscribe, Wanted, Wire};
+use crate::quota::Quota;
 use crate::token::{Claims, TokenError};
 use crate::upgrade::{Handshake, HandshakeError};
 
@@ -27,6 +28,8 @@ const POOL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "each variant is its own message")]
 pub enum Refused {
+    #[error("too many clients connect at once: come back later")]
+    TooManyConnects,
     #[error("{0}")]
     Malformed(String),
     #[error(transparent)]
@@ -49,6 +52,7 @@ impl Refused {
     /// The HTTP status and the word for programs.
     pub fn describe(&self) -> (StatusCode, &'static str) {
         match self {
+            Self::TooManyConnects => (StatusCode::SERVICE_UNAVAILABLE, "too_many_connects"),
             Self::Malformed(_) | Self::Handshake(HandshakeError::Key) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::Handshake(_) => (StatusCode::UPGRADE_REQUIRED, "upgrade_required"),
             Self::Token(_) => (StatusCode::UNAUTHORIZED, "unauthorized"),
@@ -69,6 +73,7 @@ pub struct Gate {
     listener_up: watch::Receiver<bool>,
     allowed_origins: Vec<String>,
     query_token: bool,
+    connects: std::sync::Mutex<Quota>,
     pool_look: Mutex<Option<(Instant, bool)>>,
 }
 
@@ -92,12 +97,14 @@ impl Gate {
         database: &Arc<Database>,
         listener_up: watch::Receiver<bool>,
     ) -> Self {
+        let per_second = config.limits.connects_per_second;
         Self {
             context: Arc::clone(context),
             database: Arc::clone(database),
             listener_up,
             allowed_origins: config.http.allowed_origins.clone(),
             query_token: config.auth.query_token,
+            connects: std::sync::Mutex::new(Quota::new(per_second, per_second.saturating_mul(2))),
             pool_look: Mutex::default(),
         }
     }
@@ -105,6 +112,7 @@ impl Gate {
     /// Judges a request for a session. A token is not needed yet: it may come with the first frame. The session
     /// is in the hub before the client hears 101, so it misses nothing from then on.
     pub async fn admit(&self, headers: &HeaderMap, query: &str) -> Result<(Handshake, Box<Arrival>), Refused> {
+        self.check_pace()?;
         let handshake = Handshake::read(headers)?;
         if self.context.drain.is_cancelled() {
             return Err(Refused::Draining);
@@ -155,6 +163,12 @@ impl Gate {
                 answers
             }
         }
+    }
+
+    /// Before anything that costs: when a thousand browsers come back at once, each is a signature and a query.
+    fn check_pace(&self) -> Result<(), Refused> {
+        let mut connects = self.connects.lock().unwrap_or_else(PoisonError::into_inner);
+        if connects.take(Instant::now()) { Ok(()) } else { Err(Refused::TooManyConnects) }
     }
 
     fn check_origin(&self, origin: Option<&str>) -> Result<(), Refused> {

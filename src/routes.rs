@@ -103,9 +103,14 @@ fn refusal(refused: &Refused) -> Response {
             let reply = with_header(reply, UPGRADE, HeaderValue::from_static("websocket"));
             with_header(reply, SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))
         }
-        StatusCode::SERVICE_UNAVAILABLE => with_header(reply, RETRY_AFTER, HeaderValue::from_static("1")),
+        StatusCode::SERVICE_UNAVAILABLE => with_header(reply, RETRY_AFTER, HeaderValue::from(retry_after(refused))),
         _ => reply,
     }
+}
+
+/// In seconds. Those who came at the same moment must not come back at the same moment.
+fn retry_after(refused: &Refused) -> u16 {
+    if *refused == Refused::TooManyConnects { rand::random_range(1..=5) } else { 1 }
 }
 
 async fn refuse_unknown(rejection: Rejection) -> Result<Response, Infallible> {

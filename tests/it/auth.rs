@@ -1,12 +1,14 @@
 //! Whose token is believed, however it comes, and what it opens.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Error;
 use warp::Filter;
 
 use crate::browser::Browser;
@@ -257,6 +259,48 @@ async fn limits_of_sessions_and_subscriptions_have_their_own_answers() {
     first.send(&json!({ "type": "subscribe", "ref": "x", "project_id": "8" })).await;
     assert_eq!(first.frame().await["code"], "too_many_subscriptions");
     drop(first);
+    until("room for another", async || Browser::open(&url, Some(&token("alice"))).await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn clients_that_come_all_at_once_are_let_in_one_after_the_other() {
+    let world = World::with(|settings| settings.set("limits.connects_per_second", "1")).await;
+    let daemon = &world.daemon;
+    let began = Instant::now();
+    // Both paths share the limit, and it does not matter whose token is good.
+    let storm = (0..40).map(async |n| {
+        let mut request = daemon.request(if n % 2 == 0 { "/ws" } else { "/api/v1/messages/ws?project_id=7" });
+        let bearer = if n % 4 < 2 { token("alice") } else { "nonsense".to_owned() };
+        request.headers_mut().insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        match Browser::request(request).await {
+            Ok(_) => (101, None, Value::Null),
+            Err(Error::Http(response)) => {
+                let after = response.headers().get("retry-after").map(|after| after.to_str().unwrap().parse().unwrap());
+                let body: Value = serde_json::from_slice(response.body().as_deref().unwrap()).unwrap();
+                (response.status().as_u16(), after, body["error"].clone())
+            }
+            Err(other) => panic!("no answer: {other}"),
+        }
+    });
+    let probes = async {
+        for _ in 0..20 {
+            assert_eq!(daemon.get("/ready").await.0, 200);
+            assert_eq!(daemon.get("/live").await.0, 200);
+            assert_eq!(daemon.get("/metrics").await.0, 200);
+        }
+    };
+    let (answers, ()) = futures_util::join!(futures_util::future::join_all(storm), probes);
+    let (refused, looked_at): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.0 == 503);
+    let most = 2 + began.elapsed().as_secs() as usize + 1;
+    assert!((2..=most).contains(&looked_at.len()), "{} were looked at, {most} may be", looked_at.len());
+    assert!(refused.iter().all(|answer| answer.2 == "too_many_connects"), "{refused:?}");
+    let waits: BTreeSet<u64> = refused.iter().map(|answer| answer.1.expect("Retry-After")).collect();
+    assert!(waits.len() > 1 && waits.iter().all(|wait| (1..=5).contains(wait)), "all wait for {waits:?} s");
+    let bad = looked_at.iter().filter(|answer| answer.0 == 401).count();
+    assert_eq!(daemon.metric("pgherald_auth_failures_total").await, bad as f64, "no token of the others was looked at");
+    let counted = daemon.metric("pgherald_sessions_refused_total{reason=\"too_many_connects\"}").await;
+    assert_eq!(counted, refused.len() as f64);
+    let url = format!("ws://{}/ws?project_id=7", daemon.address);
     until("room for another", async || Browser::open(&url, Some(&token("alice"))).await.is_ok()).await;
 }
 
