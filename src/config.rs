@@ -106,6 +106,8 @@ pub struct Auth {
     pub issuer: Option<String>,
     /// Required `aud`, one of these.
     pub audience: Vec<String>,
+    /// The scope whose tokens are an administrator's; none = there are no administrators.
+    pub admin_scope: Option<String>,
     /// Clock difference that `exp` and `nbf` allow.
     #[serde(with = "humantime_serde")]
     pub leeway: Duration,
@@ -245,6 +247,7 @@ impl Config {
                 algorithms: s.list("auth.algorithms", &[]),
                 issuer: s.optional("auth.issuer"),
                 audience: s.list("auth.audience", &[]),
+                admin_scope: s.word("auth.admin_scope"),
                 leeway: s.duration("auth.leeway", "30s"),
                 query_token: s.boolean("auth.query_token", false),
             },

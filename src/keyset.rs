@@ -96,7 +96,7 @@ impl KeySet {
         let claims = decode::<Map<String, Value>>(token, &key.decoding, &key.validation)
             .map_err(|error| refusal(error.kind()))?
             .claims;
-        Claims::read(&claims, self.rules.claim.as_deref()).ok_or(TokenError::Claims)
+        Claims::read(&claims, &self.rules).ok_or(TokenError::Claims)
     }
 
     /// A configured key has no id and serves every token; among a JWKS's the id decides, if there is a choice.

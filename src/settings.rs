@@ -118,6 +118,14 @@ impl Settings {
         self.optional(key).unwrap_or_else(|| default.to_owned())
     }
 
+    /// A single word that may be absent. Said and empty is a mistake: it could be taken for "none" or for "any".
+    pub fn word(&mut self, key: &str) -> Option<String> {
+        match self.take(key)?.kind {
+            ValueKind::String(text) if !text.is_empty() && !text.contains(char::is_whitespace) => Some(text),
+            _ => self.refuse(key, "must be one word without spaces: name one, or leave it out", None),
+        }
+    }
+
     /// A text to keep out of sight.
     pub fn secret(&mut self, key: &str) -> Option<Secret> {
         self.optional(key).map(Secret)

@@ -18,11 +18,13 @@ pub struct Claims {
     pub expires_at: u64,
     /// The projects of `authorize.claim`, where that is configured; a token without the claim has none.
     pub projects: BTreeSet<ProjectId>,
+    /// Whether it has the scope of `auth.admin_scope`; false where that is not configured.
+    pub admin: bool,
 }
 
 impl Claims {
     /// Takes what a session needs from a verified token's claims; `None` where `sub` or `exp` is unusable.
-    pub fn read(claims: &Map<String, Value>, claim: Option<&str>) -> Option<Self> {
+    pub fn read(claims: &Map<String, Value>, rules: &Rules) -> Option<Self> {
         let subject = text(claims.get("sub")?).filter(|subject| (1..=255).contains(&subject.len()))?;
         #[allow(
             clippy::cast_possible_truncation,
@@ -30,9 +32,10 @@ impl Claims {
             reason = "a float cast saturates, as a far expiry should"
         )]
         let expires_at = claims.get("exp")?.as_f64()? as u64;
-        let listed = claim.and_then(|claim| claims.get(claim)).and_then(Value::as_array);
+        let listed = rules.claim.as_ref().and_then(|claim| claims.get(claim)).and_then(Value::as_array);
         let projects = listed.into_iter().flatten().filter_map(|value| ProjectId::parse(&text(value)?).ok()).collect();
-        Some(Self { subject: subject.into(), expires_at, projects })
+        let admin = rules.admin_scope.as_ref().is_some_and(|scope| has_scope(claims, scope));
+        Some(Self { subject: subject.into(), expires_at, projects, admin })
     }
 }
 
@@ -102,13 +105,14 @@ pub struct Rules {
     audience: Vec<String>,
     leeway_seconds: u64,
     pub(crate) token_bytes: usize,
-    pub(crate) claim: Option<String>,
+    claim: Option<String>,
+    admin_scope: Option<String>,
 }
 
 impl Rules {
     /// From `[auth]`, `[authorize]` and `[limits]`; errors name an unknown algorithm.
     pub fn new(config: &Config) -> Result<Self, KeyError> {
-        let Auth { algorithms, issuer, audience, leeway, .. } = &config.auth;
+        let Auth { algorithms, issuer, audience, leeway, admin_scope, .. } = &config.auth;
         let known = |name: &String| {
             name.parse().map_err(|_| {
                 KeyError(format!(
@@ -123,6 +127,7 @@ impl Rules {
             leeway_seconds: leeway.as_secs(),
             token_bytes: config.limits.token_bytes,
             claim: config.authorize.claim.clone(),
+            admin_scope: admin_scope.clone(),
         })
     }
 
@@ -147,6 +152,15 @@ impl Rules {
         validation.set_required_spec_claims(&required);
         validation
     }
+}
+
+/// Whether one of the claims that providers put scopes into names exactly this one: `scope` is a text of words
+/// (RFC 8693, RFC 9068), the others are lists or such a text.
+fn has_scope(claims: &Map<String, Value>, scope: &str) -> bool {
+    let in_words = |claim: &Value| claim.as_str().is_some_and(|text| text.split(' ').any(|word| word == scope));
+    let in_list = |claim: &Value| claim.as_array().is_some_and(|list| list.iter().any(|entry| entry == scope));
+    let named = |name: &&str| claims.get(*name).is_some_and(|claim| in_words(claim) || in_list(claim));
+    claims.get("scope").is_some_and(in_words) || ["scp", "scopes", "roles", "permissions"].iter().any(named)
 }
 
 fn text(value: &Value) -> Option<String> {

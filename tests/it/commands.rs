@@ -126,11 +126,13 @@ async fn every_problem_of_a_configuration_is_told_at_once_with_its_key() {
         .set("limits.sesions", "5")
         .set("limits.auth_timeout", "5")
         .set("http.listen", "8080")
+        .set("auth.admin_scope", "")
         .set("auth.secret", "short");
     let words = [
         "limits.sesions: unknown setting: did you mean limits.sessions?",
         "limits.auth_timeout",
         "http.listen",
+        "auth.admin_scope: must be one word",
         "auth.secret",
     ];
     fails(&settings, &["serve"], 64, &words).await;

@@ -127,6 +127,21 @@ fn a_level_that_would_silence_the_log_is_refused() {
 }
 
 #[test]
+fn the_scope_of_administrators_is_one_word_or_not_there() {
+    let scope = |file: &str, variables: &[(&str, &str)]| good(file, variables).auth.admin_scope;
+    assert_eq!(scope("", &[]), None);
+    assert_eq!(scope("[auth]\nadmin_scope = \"pgherald:admin\"\n", &[]).as_deref(), Some("pgherald:admin"));
+    assert_eq!(scope("", &[("PGHERALD__AUTH__ADMIN_SCOPE", "7")]).as_deref(), Some("7"));
+    // Empty could be meant as nobody, or as everybody: better asked than guessed.
+    for wrong in ["\"\"", "\" \"", "\"a b\"", "\" admin\"", "[\"admin\"]", "[]", "true", "7"] {
+        refused(&format!("[auth]\nadmin_scope = {wrong}\n"), &[], &["auth.admin_scope: must be one word"]);
+    }
+    for wrong in ["", " ", "a b", "admin\n"] {
+        refused("", &[("PGHERALD__AUTH__ADMIN_SCOPE", wrong)], &["auth.admin_scope: must be one word"]);
+    }
+}
+
+#[test]
 fn an_empty_section_changes_nothing() {
     good("[limits]\n[database]\n# url = \"x\"\n[resources]\n", &[]);
 }

@@ -326,6 +326,52 @@ fn the_claim_lists_projects_and_what_is_none_is_left_out() {
 }
 
 #[test]
+fn an_administrators_token_has_exactly_the_configured_scope() {
+    let keys = with_secret(&[("auth.admin_scope", "pgherald.admin")]);
+    let check = |changes: Value, expected: bool| {
+        assert_eq!(keys.verify(&signed(&changes)).unwrap().admin, expected, "{changes}");
+    };
+    check(json!({ "scope": "pgherald.admin" }), true);
+    check(json!({ "scope": "openid pgherald.admin email" }), true);
+    check(json!({ "scope": "openid  pgherald.admin" }), true);
+    for name in ["scp", "scopes", "roles", "permissions"] {
+        check(json!({ name: ["openid", "pgherald.admin"] }), true);
+        check(json!({ name: "openid pgherald.admin" }), true);
+        check(json!({ name: [] }), false);
+        check(json!({ name: ["pgherald.administrator", "x pgherald.admin", "pgherald.admin "] }), false);
+        check(json!({ name: [["pgherald.admin"], { "pgherald.admin": true }, 1, null, true] }), false);
+        check(json!({ name: { "pgherald.admin": true } }), false);
+    }
+    // In one of them is enough, and what is no scope beside it does not matter.
+    check(json!({ "scope": "openid", "roles": [7, null, "pgherald.admin"], "scp": 7 }), true);
+    // A part is not the whole, and letters count.
+    for scope in ["", " ", "pgherald", "admin", "pgherald.administrator", "my-pgherald.admin", "pgherald.admin.read"] {
+        check(json!({ "scope": scope }), false);
+    }
+    for scope in ["Pgherald.Admin", "pgherald.admin,openid", "pgherald.admin\topenid", "\"pgherald.admin\"", "*"] {
+        check(json!({ "scope": scope }), false);
+    }
+    // `scope` is a text and nothing else.
+    for scope in [json!(["pgherald.admin"]), json!({ "pgherald.admin": true }), json!(true), json!(1), Value::Null] {
+        check(json!({ "scope": scope }), false);
+    }
+    // Other claims say nothing, nor does the subject.
+    check(
+        json!({ "sub": "pgherald.admin", "admin": true, "Scope": "pgherald.admin", "groups": ["pgherald.admin"] }),
+        false,
+    );
+    check(json!({ "realm_access": { "roles": ["pgherald.admin"] } }), false);
+}
+
+#[test]
+fn without_a_configured_scope_nobody_is_an_administrator() {
+    let keys = with_secret(&[]);
+    for changes in [json!({ "scope": "pgherald.admin" }), json!({ "scope": "", "roles": ["", "admin"] }), json!({})] {
+        assert!(!keys.verify(&signed(&changes)).unwrap().admin, "{changes}");
+    }
+}
+
+#[test]
 fn a_private_key_is_no_public_key() {
     for pair in [&*RSA, &P256, &P384, &ED25519] {
         let error = KeySet::from_public_pem(pair.serialize_pem().as_bytes(), rules(&[])).err().unwrap().to_string();
