@@ -170,6 +170,47 @@ async fn keys_of_every_type_can_be_followed() {
     assert_eq!(witness.dropped().await, 0);
 }
 
+/// A key is compared as the table of the key compares, wherever it comes from.
+#[tokio::test]
+async fn a_path_compares_keys_as_their_table_does() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create collation fold (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+             create table lists (id text collate fold primary key, project_id int);
+             create table tasks (id text collate \"POSIX\" primary key, list text collate fold references lists);
+             create table comments (id int primary key, task text collate \"POSIX\" references tasks);
+             insert into lists values ('Work', 7), ('Home', 8); insert into tasks values ('a', 'WORK'), ('b', 'hOME');
+             select pgherald.watch('tasks', 'list->project_id', mode => '{mode}', resource => 'task');
+             select pgherald.watch('comments', 'task->list->project_id', mode => '{mode}')"
+        ))
+        .await;
+        for (sql, expected) in [
+            ("insert into tasks values ('c', 'work')", vec![r#"task INSERT 7 ["c"]"#]),
+            (
+                "insert into tasks values ('d', 'wOrk'), ('e', 'home')",
+                vec![r#"task INSERT 7 ["d"]"#, r#"task INSERT 8 ["e"]"#],
+            ),
+            ("insert into comments values (1, 'a')", vec![r#"comments INSERT 7 ["1"]"#]),
+            (
+                "insert into comments values (2, 'a'), (3, 'b')",
+                vec![r#"comments INSERT 7 ["2"]"#, r#"comments INSERT 8 ["3"]"#],
+            ),
+            (
+                "update tasks set list = 'HOME' where id = 'a'",
+                vec![
+                    "comments UPDATE 7 null",
+                    "comments UPDATE 8 null",
+                    r#"task UPDATE 7 ["a"]"#,
+                    r#"task UPDATE 8 ["a"]"#,
+                ],
+            ),
+        ] {
+            assert_eq!(witness.says(sql).await, expected, "{mode}: {sql}");
+        }
+        assert_eq!(witness.dropped().await, 0);
+    }
+}
+
 /// Lookups run with the installer's rights, so they must be no way around anybody's.
 #[tokio::test]
 async fn a_path_gives_nobody_more_rights() {
@@ -463,6 +504,23 @@ async fn what_dropped_tables_leave_is_cleared_away() {
     assert_eq!(witness.get(left).await, "8");
     witness.run("select pgherald.unwatch('lists')").await;
     assert_eq!(witness.get(left).await, "0");
+}
+
+#[tokio::test]
+async fn a_function_that_somebody_uses_is_left_to_him() {
+    let witness = Witness::new(COMMENTS).await;
+    let watch = "select pgherald.watch('comments', 'task_id->list_id->project_id')";
+    witness.run(watch).await;
+    let lookup = witness.get("select name from pgherald.generated() where role = 'lookup' and step = 2").await;
+    witness.run(&format!("create view mine as select pgherald.{lookup}('{{1}}')")).await;
+    assert_eq!(witness.get("pgherald.unwatch('comments')").await, "true");
+    assert_eq!(witness.get("select array_agg(name) from pgherald.generated()").await, format!("{{{lookup}}}"));
+    assert_eq!(witness.get("select * from mine").await, "{7}");
+    // it is in nobody's way, and goes when it can
+    witness.run(watch).await;
+    assert_eq!(witness.get("select string_agg(outcome, ',') from pgherald.refresh()").await, "unchanged");
+    witness.run("select pgherald.unwatch('comments'); drop view mine; select pgherald.drop_unused()").await;
+    assert_eq!(witness.get("select count(*) from pgherald.generated()").await, "0");
 }
 
 #[tokio::test]

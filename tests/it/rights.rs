@@ -1,7 +1,7 @@
 //! Nobody gains rights through pgherald: not by what stands in a table's comments, indexes or columns.
 
 use crate::witness::Witness;
-use crate::world::{connect, unique};
+use crate::world::{Database, connect, unique};
 
 /// Code of the role's own that makes it a superuser, if only a superuser runs it.
 fn trap(role: &str) -> String {
@@ -161,4 +161,72 @@ async fn only_an_owner_makes_functions_for_a_table_and_for_those_along_its_path(
     let error = witness.fails("select pgherald.watch('pairs', 'a->project_id')").await;
     assert!(error.contains("no foreign key on public.pairs(a) alone"), "{error}");
     witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
+}
+
+/// What a path reads, it reads with the rights of whoever installed pgherald: that need not be a superuser.
+#[tokio::test]
+async fn a_path_reads_what_the_installer_may_read() {
+    let database = Database::empty().await;
+    let (installer, owner) = (unique("installer"), unique("owner"));
+    let roles = format!(
+        "create role {installer}; create role {owner}; create schema pgherald authorization {installer};
+         create schema {owner} authorization {owner}"
+    );
+    database.run(&roles).await;
+    let mut witness = Witness::on(
+        database,
+        &format!(
+            "set role {owner}; set search_path = {owner}; create table tasks (id int primary key, project_id int, secret text);
+             create table notes (id int primary key, task_id int references tasks); insert into tasks values (1, 7)"
+        ),
+    )
+    .await;
+    let watch = "select pgherald.watch('notes', 'task_id->project_id')";
+    let may = "grant select (project_id) on tasks to";
+    for grant in ["select 1".to_owned(), format!("grant usage on schema {owner} to {installer}; {may} {installer}")] {
+        witness.run(&grant).await;
+        let error = witness.fails(watch).await;
+        assert!(error.contains("tasks(id)") && error.contains(&format!("{installer} may not read that")), "{error}");
+    }
+    // what the hint says is enough
+    let error = witness.fails(watch).await;
+    witness.run(error.rsplit(" | ").next().unwrap()).await;
+    witness.run("alter table tasks enable row level security").await;
+    let error = witness.fails(watch).await;
+    assert!(error.contains(&format!("row security may hide rows from {installer}")), "{error}");
+    witness.run("alter table tasks disable row level security").await;
+    witness.run(watch).await;
+    assert_eq!(witness.says("insert into notes values (1, 1)").await, [r#"notes INSERT 7 ["1"]"#]);
+    // taken back: counted, and due
+    witness.run(&format!("revoke select on tasks from {installer}; insert into notes values (2, 1)")).await;
+    assert_eq!(witness.dropped().await, 1);
+    assert!(witness.get("select refresh_due from pgherald.watched").await.contains("may not read that"));
+    witness
+        .run(&format!("reset role; drop owned by {owner}, {installer} cascade; drop role {owner}, {installer}"))
+        .await;
+}
+
+/// Which project belongs to which key is a secret of the keys as well.
+#[tokio::test]
+async fn a_path_reads_no_key_that_the_owner_may_not_read() {
+    let witness =
+        Witness::new("create table secrets (id int primary key, project_id int); insert into secrets values (1, 7)")
+            .await;
+    let owner = unique("owner");
+    witness
+        .run(&format!(
+            "create role {owner}; grant create, usage on schema public to {owner};
+             grant references (id), select (project_id) on secrets to {owner};
+             set role {owner}; create table notes (id int primary key, secret_id int references secrets);
+             select pgherald.watch('notes', '*')"
+        ))
+        .await;
+    let expected = format!("secrets(id), and {owner} may not read that");
+    let error = witness.fails("select pgherald.watch('notes', 'secret_id->project_id')").await;
+    assert!(error.contains(&expected), "{error}");
+    let options = r#"{"mode":"statement","always":false,"max_ids":1000,"project":"secret_id->project_id"}"#;
+    witness.run(&format!("comment on trigger pgherald_truncate on notes is '{options}'")).await;
+    let error = witness.fails("select pgherald.generate('notes')").await;
+    assert!(error.contains(&expected), "{error}");
+    witness.run(&format!("reset role; drop owned by {owner} cascade; drop role {owner}")).await;
 }
