@@ -4,7 +4,7 @@
 -- security, and (with parts(), for the other columns) types that are not PostgreSQL's own, whose casts anybody may have
 -- written.
 create or replace function pgherald.path(rel regclass, project text)
-returns table (step integer, relation regclass, col name, key name, key_type text, key_collation text)
+returns table (step integer, relation regclass, col name, key name, key_type text, key_collation text, deferred boolean)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 #variable_conflict use_column
 declare
@@ -39,6 +39,7 @@ begin
         end if;
         relation := link.target;
         key := link.key;
+        deferred := link.deferred;
         referenced := pgherald.column_text(relation, key);
         key_type := case when referenced.integral then 'int8' when referenced.type_name = 'varchar' then 'text' else referenced.type_name end;
         key_collation := (select format('%I.%I', n.nspname, o.collname)
@@ -58,4 +59,4 @@ end $$;
 revoke all on function pgherald.path(regclass, text) from public;
 grant execute on function pgherald.path(regclass, text) to public;
 comment on function pgherald.path(regclass, text) is
-    'The steps of a project path: the table, the column that leads on, and (but for the first) the column that is referenced, its type and collation. Raises where a step is no foreign key or may not be taken.';
+    'The steps of a project path: the table, the column that leads on, and (but for the first) the column that is referenced, its type and collation, and whether its row may be deleted and inserted anew beneath those that reference it. Raises where a step is no foreign key or may not be taken.';

@@ -45,12 +45,15 @@ begin
         by_row := false;
     end if;
     for p in select * from pgherald.path(rel, options ->> 'project') w where w.step > 1 and options ->> 'project' <> '*' loop
-        for relation in select r from pgherald.relations(p.relation) r loop
-            name := format('pgherald_moved_%s_%s', mark, p.step);
-            function := base || '_moved_' || p.step;
-            definition := format('create trigger %I after update on %s referencing old table as pgherald_old new table as pgherald_new'
-                ' for each statement execute function pgherald.%I()', name, relation, function);
-            return next;
+        foreach operation in array array['UPDATE'] || case when p.deferred then array['DELETE', 'INSERT'] end loop
+            for relation in select r from pgherald.relations(p.relation) r loop
+                name := format('pgherald_moved_%s_%s%s', mark, p.step, case when operation <> 'UPDATE' then '_' || lower(operation) end);
+                function := base || '_moved_' || p.step;
+                definition := format('create trigger %I after %s on %s referencing%s%s for each statement execute function pgherald.%I()',
+                    name, lower(operation), relation, case when operation <> 'INSERT' then ' old table as pgherald_old' end,
+                    case when operation <> 'DELETE' then ' new table as pgherald_new' end, function);
+                return next;
+            end loop;
         end loop;
     end loop;
 end $$;

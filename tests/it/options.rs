@@ -211,6 +211,144 @@ async fn a_path_compares_keys_as_their_table_does() {
     }
 }
 
+/// Its children stay as they are, so nothing but the parent can tell of them.
+#[tokio::test]
+async fn a_parent_that_is_deleted_and_inserted_anew_takes_its_children_along() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create table lists (id int primary key, project_id int);
+             create table tasks (id int primary key, list_id int references lists deferrable);
+             create table comments (id int primary key, task_id int references tasks deferrable initially deferred);
+             insert into lists values (1, 7), (2, 8), (3, 7); insert into tasks values (1, 1), (2, 2), (3, 3);
+             insert into comments values (1, 1), (2, 2);
+             select pgherald.watch('comments', 'task_id->list_id->project_id', max_ids => 3, mode => '{mode}')"
+        ))
+        .await;
+        let both = |one: i32, other: i32| [one, other].map(|k| format!("comments UPDATE {k} null")).to_vec();
+        for (sql, expected) in [
+            ("begin; delete from tasks where id = 1; insert into tasks values (1, 2); commit", both(7, 8)),
+            (
+                "with d as (delete from tasks where id = 1 returning id) insert into tasks select id, 1 from d",
+                both(7, 8),
+            ),
+            // no table but the one at the path's end is written to
+            (
+                "begin; set constraints all deferred; delete from lists where id = 1; insert into lists values (1, 6); commit",
+                both(6, 7),
+            ),
+            // another one takes the key over
+            ("begin; update tasks set id = 9 where id = 1; insert into tasks values (1, 2); commit", both(6, 8)),
+            ("begin; delete from tasks where id = 1; update tasks set id = 1 where id = 9; commit", both(6, 8)),
+            // the list of the deleted one is gone as well
+            (
+                "begin; set constraints all deferred; delete from lists where id = 2; delete from tasks where id = 2;
+                 insert into tasks values (2, 2); insert into lists values (2, 5); commit",
+                vec![
+                    "comments UPDATE * null".to_owned(),
+                    "comments UPDATE 5 null".into(),
+                    "comments UPDATE 8 null".into(),
+                ],
+            ),
+            ("insert into tasks select from lists where false; delete from tasks where false", vec![]),
+            // more projects than max_ids
+            (
+                "insert into lists select i, i from generate_series(11, 13) i",
+                [11, 12, 13].map(|k| format!("comments UPDATE {k} null")).to_vec(),
+            ),
+            ("insert into lists select i, i from generate_series(14, 17) i", vec!["comments UPDATE * null".to_owned()]),
+            ("delete from lists where id > 10", vec!["comments UPDATE * null".to_owned()]),
+            ("truncate lists cascade", vec!["comments DELETE * null".to_owned()]),
+        ] {
+            let mut said = witness.says(sql).await;
+            said.dedup();
+            assert_eq!(said, expected, "{mode}: {sql}");
+        }
+        assert_eq!(witness.dropped().await, 0);
+        witness.run("select pgherald.unwatch('comments')").await;
+        assert_eq!(witness.get("select count(*) from pg_trigger where tgname like 'pgherald%'").await, "0");
+        assert_eq!(witness.get("select count(*) from pgherald.generated()").await, "0");
+    }
+}
+
+#[tokio::test]
+async fn a_partition_that_is_deleted_and_inserted_anew_takes_its_children_along() {
+    let mut witness = Witness::new(
+        "create table tasks (id int primary key, project_id int) partition by range (id);
+         create table tasks1 partition of tasks for values from (0) to (10); create table tasks2 partition of tasks default;
+         create table comments (id int primary key, task_id int references tasks deferrable initially deferred);
+         create table lists (id int primary key, project_id int); create table archive () inherits (lists);
+         create table notes (id int primary key, list_id int references lists deferrable initially deferred);
+         insert into tasks values (1, 7), (20, 8); insert into comments values (1, 1), (2, 20);
+         insert into lists values (1, 7); insert into archive values (1, 5); insert into notes values (1, 1);
+         select pgherald.watch('comments', 'task_id->project_id'), pgherald.watch('notes', 'list_id->project_id')",
+    )
+    .await;
+    for (sql, expected) in [
+        (
+            "begin; delete from tasks1; insert into tasks values (1, 9); commit",
+            ["comments UPDATE 7 null", "comments UPDATE 9 null"],
+        ),
+        (
+            "begin; delete from tasks where id = 20; insert into tasks2 values (20, 6); commit",
+            ["comments UPDATE 6 null", "comments UPDATE 8 null"],
+        ),
+        (
+            "begin; delete from only lists; insert into lists values (1, 9); commit",
+            ["notes UPDATE 7 null", "notes UPDATE 9 null"],
+        ),
+        (
+            "begin; delete from lists; insert into lists values (1, 9); insert into archive values (1, 9); commit",
+            ["notes UPDATE 5 null", "notes UPDATE 9 null"],
+        ),
+        (
+            "begin; delete from archive; insert into archive values (1, 4); commit",
+            ["notes UPDATE 4 null", "notes UPDATE 9 null"],
+        ),
+    ] {
+        let mut said = witness.says(sql).await;
+        said.dedup();
+        assert_eq!(said, expected, "{sql}");
+    }
+    assert_eq!(witness.dropped().await, 0);
+}
+
+/// Elsewhere a parent cannot go while its children stay, and need not say that it goes or comes.
+#[tokio::test]
+async fn only_deferrable_keys_without_an_action_need_more_triggers() {
+    let mut witness = Witness::new(
+        "create table tasks (id int primary key, project_id int); insert into tasks values (1, 7);
+         create table comments (id int primary key, task_id int constraint task references tasks)",
+    )
+    .await;
+    let watch = "pgherald.watch('comments', 'task_id->project_id')";
+    let triggers = "select count(*) from pg_trigger where tgrelid = 'tasks'::regclass and tgname like 'pgherald%'";
+    for action in ["cascade", "set null", "set default", "restrict"] {
+        witness
+            .run(&format!(
+                "alter table comments drop constraint task,
+                     add constraint task foreign key (task_id) references tasks on delete {action} deferrable initially deferred;
+                 select {watch}"
+            ))
+            .await;
+        assert_eq!(witness.get(triggers).await, "1", "{action}");
+    }
+    assert!(witness.says("insert into tasks values (2, 7); delete from tasks where id = 2").await.is_empty());
+    // what the key may becomes known with a refresh, which is due
+    witness
+        .run("alter table comments drop constraint task, add constraint task foreign key (task_id) references tasks")
+        .await;
+    assert_eq!(witness.get(watch).await, "unchanged");
+    for (deferrable, reason, count) in [("deferrable", "has no trigger", "3"), ("not deferrable", "needs no more", "1")]
+    {
+        witness.run(&format!("alter table comments alter constraint task {deferrable}")).await;
+        let due = witness.get("select refresh_due from pgherald.watched").await;
+        assert!(due.contains(reason), "{due}");
+        assert_eq!(witness.get("select outcome from pgherald.refresh()").await, "changed");
+        assert_eq!(witness.get(triggers).await, count);
+        assert_eq!(witness.get(watch).await, "unchanged");
+    }
+}
+
 /// Lookups run with the installer's rights, so they must be no way around anybody's.
 #[tokio::test]
 async fn a_path_gives_nobody_more_rights() {
