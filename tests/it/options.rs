@@ -170,6 +170,27 @@ async fn keys_of_every_type_can_be_followed() {
     assert_eq!(witness.dropped().await, 0);
 }
 
+/// However many parents move, and whoever moves them.
+#[tokio::test]
+async fn parents_that_move_together_are_told_once_for_each_project() {
+    let mut witness = Witness::new(
+        "create table lists (id int primary key, at timestamptz);
+         create table tasks (id int primary key, list_id int references lists);
+         create table comments (id int primary key, task_id int references tasks);
+         insert into lists values (1, '2026-11-20 17:00Z'), (2, '2026-11-21 17:00Z');
+         insert into lists select i, '2026-11-20 17:00Z' from generate_series(11, 15) i;
+         insert into tasks select i, 1 from generate_series(1, 5) i; insert into comments values (1, 1);
+         select pgherald.watch('comments', 'task_id->list_id->at', max_ids => 3);
+         set timezone = 'Asia/Tokyo'; set datestyle = 'German'",
+    )
+    .await;
+    let both = ["comments UPDATE 2026-11-20 17:00:00+00 null", "comments UPDATE 2026-11-21 17:00:00+00 null"];
+    for sql in ["update tasks set list_id = 2", "update lists set at = '2026-11-21 17:00Z' where id > 10"] {
+        assert_eq!(witness.says(sql).await, both, "{sql}");
+    }
+    assert_eq!(witness.dropped().await, 0);
+}
+
 /// A key is compared as the table of the key compares, wherever it comes from.
 #[tokio::test]
 async fn a_path_compares_keys_as_their_table_does() {
@@ -333,7 +354,7 @@ async fn only_deferrable_keys_without_an_action_need_more_triggers() {
         assert_eq!(witness.get(triggers).await, "1", "{action}");
     }
     assert!(witness.says("insert into tasks values (2, 7); delete from tasks where id = 2").await.is_empty());
-    // what the key may becomes known with a refresh, which is due
+    // a key that is altered makes a refresh due
     witness
         .run("alter table comments drop constraint task, add constraint task foreign key (task_id) references tasks")
         .await;
@@ -644,6 +665,32 @@ async fn what_dropped_tables_leave_is_cleared_away() {
     assert_eq!(witness.get(left).await, "0");
 }
 
+/// What it may not clear away is another's to clear away, and what it cannot repair has a hint.
+#[tokio::test]
+async fn a_refresh_by_anybody_does_what_he_may() {
+    let mut witness = Witness::new(COMMENTS).await;
+    let stranger = unique("stranger");
+    witness
+        .run(&format!(
+            "select pgherald.watch('comments', 'task_id->list_id->project_id'); drop table comments;
+             create table keyless (id int primary key, project_id int); select pgherald.watch('keyless');
+             alter table keyless drop constraint keyless_pkey;
+             create role {stranger}; set role {stranger}"
+        ))
+        .await;
+    let report = "select string_agg(concat_ws(' ', relation, outcome, reason), '; ') from pgherald.refresh()";
+    let said = witness.get(report).await;
+    assert!(said.contains("only its owner may: Call it as "), "{said}");
+    let left = "select count(*) from pg_trigger where tgname like 'pgherald_moved%'";
+    assert_eq!(witness.get(left).await, "2");
+    witness.run("reset role").await;
+    let said = witness.get(report).await;
+    assert!(said.contains("it has no primary key: Pass id => "), "{said}");
+    assert_eq!(witness.get(left).await, "0");
+    assert!(witness.says("update lists set project_id = 1").await.is_empty());
+    witness.run(&format!("drop role {stranger}")).await;
+}
+
 #[tokio::test]
 async fn a_function_that_somebody_uses_is_left_to_him() {
     let witness = Witness::new(COMMENTS).await;
@@ -772,6 +819,39 @@ async fn merge_that_moves_one_of_several_rows_of_a_name_is_told_since_15() {
     assert_eq!(witness.says(merge).await, ["pt UPDATE * null"]);
 }
 
+/// Beneath the MERGE other partitioned tables are updated, before the row moves and after.
+#[tokio::test]
+async fn merge_that_moves_rows_is_told_whatever_happens_beneath_it_since_15() {
+    for event in ["before update", "after delete"] {
+        let mut witness = Witness::new(&format!(
+            "create table pt (id int primary key, project_id int) partition by range (id);
+             create table pt1 partition of pt for values from (0) to (10); create table pt2 partition of pt default;
+             create table counts (id int primary key, project_id int, n int) partition by list (id);
+             create table counts1 partition of counts default;
+             create function counted() returns trigger language plpgsql as
+                 $$begin update public.counts set n = n + 1; return new; end$$;
+             create trigger zz {event} on pt for each row execute function counted();
+             insert into pt values (1, 7); insert into counts values (1, 5, 0);
+             select pgherald.watch('pt'), pgherald.watch('counts')"
+        ))
+        .await;
+        let merge = |from: i32, to: i32| {
+            format!(
+                "merge into pt using (values ({from})) v(id) on pt.id = v.id when matched then update set id = {to}"
+            )
+        };
+        let mut said = witness.says(&merge(1, 20)).await;
+        said.dedup();
+        assert_eq!(said, [r#"counts UPDATE 5 ["1"]"#, "pt UPDATE * null"], "{event}");
+        // what comes later is told as ever, in the same transaction too
+        let two = format!("begin; {}; update pt set project_id = 7; commit", merge(20, 2));
+        let said = witness.says(&two).await;
+        assert!(said.contains(&r#"pt UPDATE 7 ["2"]"#.to_owned()), "{event}: {said:?}");
+        assert_eq!(witness.says("update counts set n = 0").await, [r#"counts UPDATE 5 ["1"]"#], "{event}");
+        assert_eq!(witness.dropped().await, 0, "{event}");
+    }
+}
+
 #[tokio::test]
 async fn a_project_without_a_name_is_no_project() {
     let mut witness =
@@ -796,6 +876,25 @@ async fn a_child_of_two_mothers_tells_for_one() {
     witness.run("select pgherald.watch('c', id => array['id']); select pgherald.watch('p2')").await;
     assert_eq!(witness.says("insert into c values (1, 7)").await, [r#"c INSERT 7 ["1"]"#]);
     assert_eq!(witness.get("select string_agg(distinct outcome, ',') from pgherald.refresh()").await, "unchanged");
+}
+
+#[tokio::test]
+async fn a_grandchild_by_two_ways_is_one_table() {
+    for mode in ["statement", "row"] {
+        let mut witness = Witness::new(&format!(
+            "create table mother (id int primary key, project_id int); create table a () inherits (mother);
+             create table b () inherits (mother); create table c () inherits (a, b);
+             select pgherald.watch('mother', mode => '{mode}')"
+        ))
+        .await;
+        assert_eq!(
+            witness.get("select concat(relations, ' ', triggers) from pgherald.watched").await,
+            "4 16",
+            "{mode}"
+        );
+        assert_eq!(witness.says("insert into c values (1, 7)").await, [r#"mother INSERT 7 ["1"]"#], "{mode}");
+        assert_eq!(witness.get("select outcome from pgherald.refresh()").await, "unchanged", "{mode}");
+    }
 }
 
 #[tokio::test]
