@@ -127,6 +127,9 @@ pub struct Authorize {
     pub cache_ttl: Duration,
     /// Resources whose changes make the cached answers of their project void.
     pub recheck_on: Vec<String>,
+    /// How often every subscription is judged again.
+    #[serde(with = "humantime_serde")]
+    pub recheck_interval: Duration,
 }
 
 /// `[resources]`
@@ -257,6 +260,7 @@ impl Config {
                 claim: s.optional("authorize.claim"),
                 cache_ttl: s.duration("authorize.cache_ttl", "10s"),
                 recheck_on: s.list("authorize.recheck_on", &["project_members"]),
+                recheck_interval: s.duration("authorize.recheck_interval", "1m"),
             },
             resources: Resources { names: s.map("resources.names", &[("project_members", "project_members")]) },
             limits: Limits {
