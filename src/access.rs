@@ -1,6 +1,7 @@
 //! May this subject see this project? Asked of the database, or of the token's own claim.
 
 use std::error::Error;
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,24 +12,36 @@ use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
-use crate::event::ProjectId;
+use crate::event::{ProjectId, Scope};
 use crate::metrics as m;
 use crate::token::Claims;
 
 /// Answers kept. At about 200 bytes each this is 20 MB at most.
 const CACHE_ENTRIES_MAX: u64 = 100_000;
+/// Projects that share one count of changes void one another's answers; so many counts make that rare.
+const GENERATIONS: usize = 1024;
 
 /// The database did not answer. Never to be read as "allowed".
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("membership can't be checked now: come back later")]
 pub struct Unavailable;
 
+/// An answer, and of which time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the project may be seen.
+    pub allowed: bool,
+    /// [`Access::generation`] of the project, read before the question was asked. Where that has moved on, a change of
+    /// the members may have overtaken this answer.
+    pub generation: u64,
+}
+
 /// The rule of `[authorize]`, with its answers for a while.
 pub struct Access {
     rule: Rule,
     cache: Cache<(u64, ProjectId, Arc<str>), bool>,
-    /// Part of every key: counting up makes all answers void, those under way included.
-    generation: AtomicU64,
+    generations: Box<[AtomicU64]>,
+    hasher: RandomState,
 }
 
 enum Rule {
@@ -51,19 +64,22 @@ impl Access {
             }
         }
         let cache = Cache::builder().max_capacity(CACHE_ENTRIES_MAX).time_to_live(authorize.cache_ttl).build();
-        Ok(Self { rule, cache, generation: AtomicU64::new(0) })
+        let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
+        Ok(Self { rule, cache, generations, hasher: RandomState::new() })
     }
 
     /// Whether the bearer of `claims` may see `project` now, or could within `authorize.cache_ttl`.
     /// Equal questions at the same time make one query.
-    pub async fn allowed(&self, claims: &Claims, project: &ProjectId) -> Result<bool, Unavailable> {
+    pub async fn allowed(&self, claims: &Claims, project: &ProjectId) -> Result<Verdict, Unavailable> {
+        let generation = self.generation(project);
+        let verdict = |allowed| Verdict { allowed, generation };
         let Rule::Query { database, sql } = &self.rule else {
-            return Ok(claims.projects.contains(project));
+            return Ok(verdict(claims.projects.contains(project)));
         };
-        let key = (self.generation.load(Ordering::Acquire), project.clone(), Arc::clone(&claims.subject));
+        let key = (generation, project.clone(), Arc::clone(&claims.subject));
         if let Some(known) = self.cache.get(&key).await {
             counter!(m::ACCESS_CACHE_HITS).increment(1);
-            return Ok(known);
+            return Ok(verdict(known));
         }
         let query = async {
             let answer = match ask(database, sql, project.as_str(), &claims.subject).await {
@@ -82,12 +98,29 @@ impl Access {
                 Unavailable
             })
         };
-        self.cache.try_get_with(key, query).await.map_err(|_| Unavailable)
+        self.cache.try_get_with(key, query).await.map(verdict).map_err(|_| Unavailable)
     }
 
-    /// Membership may have changed: forget what is known.
-    pub fn forget(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Grows when the members of `project` may have changed: part of every key, so that all answers before are void,
+    /// those under way included.
+    pub fn generation(&self, project: &ProjectId) -> u64 {
+        self.count(project).load(Ordering::Acquire)
+    }
+
+    /// Membership may have changed there: forget what is known.
+    pub fn forget(&self, scope: &Scope) {
+        let grow = |count: &AtomicU64| {
+            count.fetch_add(1, Ordering::AcqRel);
+        };
+        match scope {
+            Scope::Project(project) => grow(self.count(project)),
+            Scope::EveryProject => self.generations.iter().for_each(grow),
+        }
+    }
+
+    fn count(&self, project: &ProjectId) -> &AtomicU64 {
+        let hash = self.hasher.hash_one(project);
+        &self.generations[(hash % self.generations.len() as u64) as usize]
     }
 }
 

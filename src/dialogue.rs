@@ -219,7 +219,7 @@ impl<'a> Dialogue<'a> {
             Err(refusal) => return self.membership.outbox.answer(ServerFrame::Error(&refusal).encode(Wire::WebSocket)),
         };
         self.question = Some(Box::pin(async move {
-            let verdict = context.access.allowed(&claims, &wanted.project).await;
+            let verdict = context.access.allowed(&claims, &wanted.project).await.map(|verdict| verdict.allowed);
             Outcome::Judged(subscribe, wanted, verdict)
         }));
     }
@@ -254,7 +254,8 @@ impl<'a> Dialogue<'a> {
             self.question = Some(Box::pin(async move {
                 let mut verdicts = Vec::with_capacity(projects.len());
                 for project in projects {
-                    let allowed = context.access.allowed(&claims, &project).await.unwrap_or(false);
+                    let verdict = context.access.allowed(&claims, &project).await;
+                    let allowed = verdict.is_ok_and(|verdict| verdict.allowed);
                     verdicts.push((project, allowed));
                 }
                 Outcome::Rejudged(verdicts)

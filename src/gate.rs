@@ -190,8 +190,8 @@ impl Gate {
 
     async fn authorize(&self, claims: &Claims, project: &ProjectId) -> Result<(), Refused> {
         match self.context.access.allowed(claims, project).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refused::Forbidden),
+            Ok(verdict) if verdict.allowed => Ok(()),
+            Ok(_) => Err(Refused::Forbidden),
             Err(Unavailable) => Err(Refused::Unavailable),
         }
     }

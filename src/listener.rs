@@ -14,7 +14,7 @@ use crate::backoff::Backoff;
 use crate::config::{self, Config};
 use crate::cursor::Ordinals;
 use crate::database::DatabaseError;
-use crate::event::{Invalidation, Malformed};
+use crate::event::{Invalidation, Malformed, Scope};
 use crate::history::Heard;
 use crate::hub::Hub;
 use crate::link::Link;
@@ -89,7 +89,7 @@ impl Listener {
     /// LISTEN, then resync, then receive: what was sent in between is covered or heard. The first time too, before
     /// anybody can be there, so that a session's first frame is never one about the past.
     fn resync(&self) {
-        self.ear.access.forget();
+        self.ear.access.forget(&Scope::EveryProject);
         self.hub.reconnect_everyone(Reason::DatabaseReconnected);
         self.set_up(true);
         info!(channel = self.settings.channel, "hearing the database");
@@ -123,7 +123,7 @@ impl Ear {
             match Invalidation::parse(note.payload(), &self.names) {
                 Ok(change) => {
                     if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
-                        self.access.forget();
+                        self.access.forget(&change.scope);
                     }
                     let cursor = change.transaction.map(|transaction| self.ordinals.next(transaction));
                     let (change, bytes) = (Arc::new(change), note.payload().len());
