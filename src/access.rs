@@ -1,15 +1,15 @@
 //! May this subject see this project? Asked of the database, or of the token's own claim.
 
-use std::error::Error;
+use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::BytesMut;
 use metrics::counter;
 use moka::future::Cache;
-use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 
+use crate::asker::Asker;
+pub use crate::asker::Unavailable;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
 use crate::event::{ProjectId, Scope};
@@ -20,11 +20,6 @@ use crate::token::Claims;
 const CACHE_ENTRIES_MAX: u64 = 100_000;
 /// Projects that share one count of changes void one another's answers; so many counts make that rare.
 const GENERATIONS: usize = 1024;
-
-/// The database did not answer. Never to be read as "allowed".
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("membership can't be checked now: come back later")]
-pub struct Unavailable;
 
 /// An answer, and of which time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,24 +40,19 @@ pub struct Access {
 }
 
 enum Rule {
-    Query { database: Arc<Database>, sql: String },
+    Query(Asker),
     Claim,
 }
 
 impl Access {
-    /// Takes the rule; with a query, runs it once for nobody, so that a missing table is found at start-up.
+    /// Takes the rule; with a query, runs it once for nobody, so that a missing table is found at start-up, and once
+    /// for no subjects at all, so that a query that can't be asked about many is.
     pub async fn open(config: &Config, database: Arc<Database>) -> Result<Self, DatabaseError> {
         let authorize = &config.authorize;
         let rule = match &authorize.claim {
             Some(_) => Rule::Claim,
-            None => Rule::Query { database, sql: authorize.query.clone() },
+            None => Rule::Query(Asker::new(authorize.query.clone(), database).await?),
         };
-        if let Rule::Query { database, sql } = &rule {
-            match ask(database, sql, "", "").await {
-                Err(error) if !error.is_bad_value() => return Err(error.context("authorize.query")),
-                Ok(_) | Err(_) => {}
-            }
-        }
         let cache = Cache::builder().max_capacity(CACHE_ENTRIES_MAX).time_to_live(authorize.cache_ttl).build();
         let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
         Ok(Self { rule, cache, generations, hasher: RandomState::new() })
@@ -73,7 +63,7 @@ impl Access {
     pub async fn allowed(&self, claims: &Claims, project: &ProjectId) -> Result<Verdict, Unavailable> {
         let generation = self.generation(project);
         let verdict = |allowed| Verdict { allowed, generation };
-        let Rule::Query { database, sql } = &self.rule else {
+        let Rule::Query(asker) = &self.rule else {
             return Ok(verdict(claims.projects.contains(project)));
         };
         let key = (generation, project.clone(), Arc::clone(&claims.subject));
@@ -81,24 +71,38 @@ impl Access {
             counter!(m::ACCESS_CACHE_HITS).increment(1);
             return Ok(verdict(known));
         }
-        let query = async {
-            let answer = match ask(database, sql, project.as_str(), &claims.subject).await {
-                // 'abc' where the column is an integer: no such project, not a broken database.
-                Err(error) if error.is_bad_value() => Ok(false),
-                other => other,
-            };
-            let result = match &answer {
-                Ok(true) => "allowed",
-                Ok(false) => "denied",
-                Err(_) => "error",
-            };
-            counter!(m::ACCESS_QUERIES, "result" => result).increment(1);
-            answer.map_err(|error| {
-                tracing::warn!(%error, "membership query failed");
-                Unavailable
-            })
-        };
-        self.cache.try_get_with(key, query).await.map(verdict).map_err(|_| Unavailable)
+        let question = asker.ask("subscribe", project, &claims.subject);
+        self.cache.try_get_with(key, question).await.map(verdict).map_err(|_| Unavailable)
+    }
+
+    /// Who of `subjects` may see `project` now: one query however many there are, past the cache. Only where one of
+    /// them is no value of its column's type are there more, to find out which.
+    /// Without a query ([`Access::rechecks`]) there is nobody to ask, and nobody is named.
+    pub async fn recheck(&self, project: &ProjectId, subjects: &[Arc<str>]) -> Result<HashSet<Arc<str>>, Unavailable> {
+        let Rule::Query(asker) = &self.rule else { return Ok(HashSet::new()) };
+        let (mut allowed, mut left) = (HashSet::new(), vec![subjects]);
+        while let Some(some) = left.pop() {
+            match some {
+                [] => {}
+                [subject] => {
+                    if asker.ask("recheck", project, subject).await? {
+                        allowed.insert(Arc::clone(subject));
+                    }
+                }
+                many => match asker.ask_many(project, many).await? {
+                    Some(places) => allowed.extend(places.into_iter().filter_map(|at| many.get(at).cloned())),
+                    // Is it the project, which is the same for all?
+                    None if many.len() == subjects.len() && asker.ask_many(project, &[]).await?.is_none() => break,
+                    None => left.extend(<[_; 2]>::from(many.split_at(many.len() / 2))),
+                },
+            }
+        }
+        Ok(allowed)
+    }
+
+    /// Whether the rule is a query, whose answers change without a new token.
+    pub fn rechecks(&self) -> bool {
+        matches!(self.rule, Rule::Query(_))
     }
 
     /// Grows when the members of `project` may have changed: part of every key, so that all answers before are void,
@@ -122,32 +126,4 @@ impl Access {
         let hash = self.hasher.hash_one(project);
         &self.generations[(hash % self.generations.len() as u64) as usize]
     }
-}
-
-async fn ask(database: &Database, sql: &str, project: &str, subject: &str) -> Result<bool, DatabaseError> {
-    // UNKNOWN lets Postgres infer the types from the query; unnamed, so it works through any pooler.
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&AsText(project), Type::UNKNOWN), (&AsText(subject), Type::UNKNOWN)];
-    database.exists(sql, &parameters).await
-}
-
-/// A parameter sent in text form, whatever its type: Postgres reads it as it reads a literal.
-#[derive(Debug)]
-struct AsText<'a>(&'a str);
-
-impl ToSql for AsText<'_> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.extend_from_slice(self.0.as_bytes());
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &Type) -> bool {
-        true
-    }
-
-    fn encode_format(&self, _: &Type) -> Format {
-        Format::Text
-    }
-
-    to_sql_checked!();
 }

@@ -43,9 +43,15 @@ impl DatabaseError {
         Self { text: format!("{what}: {}", self.text), code: self.code }
     }
 
-    /// A value did not fit its type (SQLSTATE class 22), such as text where an integer is asked for.
+    /// A value did not fit its type (SQLSTATE class 22), such as text where an integer is asked for, or its domain.
     pub fn is_bad_value(&self) -> bool {
-        self.code.as_ref().is_some_and(|code| code.code().starts_with("22"))
+        let domain = [SqlState::CHECK_VIOLATION, SqlState::NOT_NULL_VIOLATION];
+        self.code.as_ref().is_some_and(|code| code.code().starts_with("22") || domain.contains(code))
+    }
+
+    /// The query does not fit what is in the database (SQLSTATE class 42): a column is gone, or has another type.
+    pub fn is_bad_query(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.code().starts_with("42"))
     }
 
     fn connecting(server: &ConnInfo, error: &tokio_postgres::Error) -> Self {
@@ -95,12 +101,12 @@ impl Database {
         Ok(Self { pool, server: settings.server.clone(), query_timeout: settings.query_timeout })
     }
 
-    /// Whether `sql` gives a row, within `database.query_timeout`. A connection that did not answer in time is
-    /// thrown away: behind a silent network it would never answer again.
-    pub async fn exists(&self, sql: &str, parameters: &[(&(dyn ToSql + Sync), Type)]) -> Result<bool, DatabaseError> {
+    /// The rows of `sql`, within `database.query_timeout`. A connection that did not answer in time is thrown away:
+    /// behind a silent network it would never answer again.
+    pub async fn query(&self, sql: &str, with: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, DatabaseError> {
         let client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
-        match timeout(self.query_timeout, client.query_typed(sql, parameters)).await {
-            Ok(Ok(rows)) => Ok(!rows.is_empty()),
+        match timeout(self.query_timeout, client.query_typed(sql, with)).await {
+            Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(DatabaseError::query(&error)),
             Err(_) => {
                 drop(Object::take(client));
@@ -164,7 +170,7 @@ impl Database {
 
     /// Whether the pool answers a query now.
     pub async fn answers(&self) -> bool {
-        self.exists("select 1", &[]).await.is_ok()
+        self.query("select 1", &[]).await.is_ok()
     }
 }
 

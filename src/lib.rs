@@ -47,6 +47,7 @@ pub mod config;
 
 pub mod history;
 pub mod mailbox;
+pub mod query;
 pub mod report;
 
 // 2: rules
@@ -72,8 +73,10 @@ pub mod supervisor;
 
 pub mod scratch;
 
-pub mod access;
+pub mod asker;
 pub mod heartbeat;
+
+pub mod access;
 
 pub mod link;
 

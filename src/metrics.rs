@@ -32,7 +32,7 @@ pub const LISTENER_RECONNECTS: &str = "pgherald_listener_reconnects_total";
 pub const CANARY_SECONDS: &str = "pgherald_canary_round_trip_seconds";
 /// From a notification's receipt until every reachable socket took its frame.
 pub const DELIVERY_SECONDS: &str = "pgherald_notify_to_socket_seconds";
-/// Membership queries, by `result`.
+/// Membership queries, by `kind` and `result`.
 pub const ACCESS_QUERIES: &str = "pgherald_access_queries_total";
 /// Membership answers from the cache.
 pub const ACCESS_CACHE_HITS: &str = "pgherald_access_cache_hits_total";
@@ -75,7 +75,7 @@ pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
         &[],
         "From a notification's receipt until its frames were offered to every socket",
     ),
-    (ACCESS_QUERIES, Kind::Counter, &["result"], "Membership queries"),
+    (ACCESS_QUERIES, Kind::Counter, &["kind", "result"], "Membership queries"),
     (ACCESS_CACHE_HITS, Kind::Counter, &[], "Membership answers from the cache"),
     (AUTH_FAILURES, Kind::Counter, &["reason"], "Tokens refused"),
     (JWKS_FETCHES, Kind::Counter, &["result"], "Fetches of the JWKS"),

@@ -28,6 +28,7 @@ mod outages;
 mod paths;
 mod peers;
 mod probes;
+mod recheck;
 mod rights;
 mod schemas;
 mod scratch;

@@ -48,7 +48,8 @@ async fn metrics_count_what_happens() {
     assert_eq!(daemon.metric("pgherald_frames_sent_total ").await, 4.0);
     assert!(daemon.metric("pgherald_bytes_sent_total ").await > 400.0);
     assert_eq!(daemon.metric("pgherald_listener_up ").await, 1.0);
-    assert_eq!(daemon.metric("pgherald_access_queries_total{result=\"allowed\"}").await, 1.0);
+    let subscribed = "pgherald_access_queries_total{kind=\"subscribe\",result=\"allowed\"}";
+    assert_eq!(daemon.metric(subscribed).await, 1.0);
     assert_eq!(daemon.metric("pgherald_access_cache_hits_total ").await, 1.0);
     assert_eq!(daemon.metric("pgherald_notify_to_socket_seconds_count ").await, 1.0);
     until("a heartbeat", async || daemon.metric("pgherald_canary_round_trip_seconds_count ").await >= 1.0).await;

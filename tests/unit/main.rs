@@ -12,6 +12,7 @@ mod hub;
 mod losses;
 mod mailbox;
 mod protocol;
+mod query;
 mod quota;
 mod repeats;
 mod report;
