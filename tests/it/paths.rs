@@ -243,39 +243,45 @@ async fn a_parent_that_is_deleted_and_inserted_anew_takes_its_children_along() {
              select pgherald.watch('comments', 'task_id->list_id->project_id', max_ids => 3, mode => '{mode}')"
         ))
         .await;
-        let both = |one: i32, other: i32| [one, other].map(|k| format!("comments UPDATE {k} null")).to_vec();
+        let everyone = || vec!["comments UPDATE * null".to_owned()];
+        let and_everyone = |one: &[i32]| {
+            let projects = one.iter().map(|k| format!("comments UPDATE {k} null"));
+            everyone().into_iter().chain(projects).collect::<Vec<_>>()
+        };
         for (sql, expected) in [
-            ("begin; delete from tasks where id = 1; insert into tasks values (1, 2); commit", both(7, 8)),
+            ("begin; delete from tasks where id = 1; insert into tasks values (1, 2); commit", everyone()),
             (
                 "with d as (delete from tasks where id = 1 returning id) insert into tasks select id, 1 from d",
-                both(7, 8),
+                everyone(),
             ),
             // no table but the one at the path's end is written to
             (
                 "begin; set constraints all deferred; delete from lists where id = 1; insert into lists values (1, 6); commit",
-                both(6, 7),
+                everyone(),
             ),
             // another one takes the key over
-            ("begin; update tasks set id = 9 where id = 1; insert into tasks values (1, 2); commit", both(6, 8)),
-            ("begin; delete from tasks where id = 1; update tasks set id = 1 where id = 9; commit", both(6, 8)),
+            (
+                "begin; update tasks set id = 9 where id = 1; insert into tasks values (1, 2); commit",
+                and_everyone(&[6]),
+            ),
+            ("begin; delete from tasks where id = 1; update tasks set id = 1 where id = 9; commit", everyone()),
             // the list of the deleted one is gone as well
             (
                 "begin; set constraints all deferred; delete from lists where id = 2; delete from tasks where id = 2;
                  insert into tasks values (2, 2); insert into lists values (2, 5); commit",
-                vec![
-                    "comments UPDATE * null".to_owned(),
-                    "comments UPDATE 5 null".into(),
-                    "comments UPDATE 8 null".into(),
-                ],
+                everyone(),
             ),
-            ("insert into tasks select from lists where false; delete from tasks where false", vec![]),
-            // more projects than max_ids
+            // a savepoint that is rolled back takes its mark along
             (
-                "insert into lists select i, i from generate_series(11, 13) i",
-                [11, 12, 13].map(|k| format!("comments UPDATE {k} null")).to_vec(),
+                "begin; savepoint a; insert into tasks values (30, 2); rollback to a; delete from tasks where id = 3; commit",
+                vec![],
             ),
-            ("insert into lists select i, i from generate_series(14, 17) i", vec!["comments UPDATE * null".to_owned()]),
-            ("delete from lists where id > 10", vec!["comments UPDATE * null".to_owned()]),
+            // what an application does all day
+            ("insert into tasks values (3, 3)", vec![]),
+            ("delete from tasks where id = 3", vec![]),
+            ("begin; insert into tasks values (3, 3); insert into tasks values (4, 3); commit", vec![]),
+            ("insert into tasks select from lists where false; delete from tasks where false", vec![]),
+            ("begin; insert into tasks select from lists where false; delete from tasks where id = 4; commit", vec![]),
             ("truncate lists cascade", vec!["comments DELETE * null".to_owned()]),
         ] {
             let mut said = witness.says(sql).await;
@@ -303,30 +309,18 @@ async fn a_partition_that_is_deleted_and_inserted_anew_takes_its_children_along(
     )
     .await;
     for (sql, expected) in [
-        (
-            "begin; delete from tasks1; insert into tasks values (1, 9); commit",
-            ["comments UPDATE 7 null", "comments UPDATE 9 null"],
-        ),
-        (
-            "begin; delete from tasks where id = 20; insert into tasks2 values (20, 6); commit",
-            ["comments UPDATE 6 null", "comments UPDATE 8 null"],
-        ),
-        (
-            "begin; delete from only lists; insert into lists values (1, 9); commit",
-            ["notes UPDATE 7 null", "notes UPDATE 9 null"],
-        ),
+        ("begin; delete from tasks1; insert into tasks values (1, 9); commit", "comments UPDATE * null"),
+        ("begin; delete from tasks where id = 20; insert into tasks2 values (20, 6); commit", "comments UPDATE * null"),
+        ("begin; delete from only lists; insert into lists values (1, 9); commit", "notes UPDATE * null"),
         (
             "begin; delete from lists; insert into lists values (1, 9); insert into archive values (1, 9); commit",
-            ["notes UPDATE 5 null", "notes UPDATE 9 null"],
+            "notes UPDATE * null",
         ),
-        (
-            "begin; delete from archive; insert into archive values (1, 4); commit",
-            ["notes UPDATE 4 null", "notes UPDATE 9 null"],
-        ),
+        ("begin; delete from archive; insert into archive values (1, 4); commit", "notes UPDATE * null"),
     ] {
         let mut said = witness.says(sql).await;
         said.dedup();
-        assert_eq!(said, expected, "{sql}");
+        assert_eq!(said, [expected], "{sql}");
     }
     assert_eq!(witness.dropped().await, 0);
 }
