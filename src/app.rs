@@ -27,6 +27,7 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::listener::Listener;
 use crate::metrics as m;
 use crate::routes::{self, Doors};
+use crate::warden;
 
 /// The largest head of an HTTP request. hyper's least is 8 KiB, a token may have as much.
 const HTTP_BUFFER_BYTES: usize = 32 * 1024;
@@ -150,6 +151,8 @@ impl App {
         }
         // Dropping a handle ends its task: nothing outlives this function.
         let _listener = AbortOnDropHandle::new(tokio::spawn(listener.run()));
+        let (hub, access) = (Arc::clone(&context.hub), Arc::clone(&context.access));
+        let _warden = AbortOnDropHandle::new(tokio::spawn(warden::run(hub, access, config.authorize.recheck_interval)));
         let keyring = Arc::clone(&context.keyring);
         let _keys = AbortOnDropHandle::new(tokio::spawn(async move { keyring.keep_fresh().await }));
         let _upkeep = AbortOnDropHandle::new(tokio::spawn(async move {

@@ -9,7 +9,7 @@ use metrics::counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::access::{Access, Unavailable};
+use crate::access::{Access, Unavailable, Verdict};
 use crate::close::Close;
 use crate::config::Limits;
 use crate::event::ProjectId;
@@ -71,7 +71,7 @@ impl From<Close> for End {
 /// What came of a question to the keyring or to the database.
 enum Outcome {
     Verified(Result<Claims, TokenError>),
-    Judged(Subscribe, Box<Wanted>, Result<bool, Unavailable>),
+    Judged(Subscribe, Box<Wanted>, Result<Verdict, Unavailable>),
     Rejudged(Vec<(ProjectId, bool)>),
 }
 
@@ -219,7 +219,7 @@ impl<'a> Dialogue<'a> {
             Err(refusal) => return self.membership.outbox.answer(ServerFrame::Error(&refusal).encode(Wire::WebSocket)),
         };
         self.question = Some(Box::pin(async move {
-            let verdict = context.access.allowed(&claims, &wanted.project).await.map(|verdict| verdict.allowed);
+            let verdict = context.access.allowed(&claims, &wanted.project).await;
             Outcome::Judged(subscribe, wanted, verdict)
         }));
     }
@@ -228,7 +228,7 @@ impl<'a> Dialogue<'a> {
         match outcome {
             Outcome::Verified(Err(error)) => Err(End::Close(Close::Unauthorized, error.to_string().into())),
             Outcome::Verified(Ok(claims)) => self.authenticated(claims),
-            Outcome::Judged(subscribe, wanted, verdict) => self.judged(&subscribe, &wanted, verdict),
+            Outcome::Judged(subscribe, wanted, verdict) => self.judged(subscribe, &wanted, verdict),
             Outcome::Rejudged(verdicts) => {
                 for (project, _) in verdicts.iter().filter(|(_, allowed)| !allowed) {
                     self.membership.unsubscribe(project);
@@ -266,15 +266,15 @@ impl<'a> Dialogue<'a> {
 
     fn judged(
         &mut self,
-        subscribe: &Subscribe,
+        subscribe: Subscribe,
         wanted: &Wanted,
-        verdict: Result<bool, Unavailable>,
+        verdict: Result<Verdict, Unavailable>,
     ) -> Result<(), End> {
         let reference = subscribe.reference.clone();
         let refusal = match verdict {
-            Ok(true) => match self.membership.subscribe(
+            Ok(Verdict { allowed: true, generation }) => match self.membership.subscribe(
                 wanted,
-                || true,
+                || self.context.access.generation(&wanted.project) == generation,
                 |cursor| {
                     // Registered first, acknowledged second: a fetch begun after `subscribed` cannot miss a change.
                     let (reference, project_id) = (subscribe.reference.as_deref(), wanted.project.as_str());
@@ -282,11 +282,18 @@ impl<'a> Dialogue<'a> {
                     Some(ServerFrame::Subscribed { reference, project_id, cursor }.encode(Wire::WebSocket))
                 },
             ) {
-                Ok(_) => return Ok(()),
+                Ok(true) => return Ok(()),
+                // The members have changed since the question was asked.
+                Ok(false) => {
+                    if let Some(claims) = self.claims.clone() {
+                        self.ask_access(claims, subscribe);
+                    }
+                    return Ok(());
+                }
                 Err(full) => Refusal::new("too_many_subscriptions", full.to_string(), reference),
             },
-            Ok(false) if subscribe.implied => return Err(Close::Forbidden.into()),
-            Ok(false) => Refusal::new("forbidden", "not a member of this project", reference),
+            Ok(_) if subscribe.implied => return Err(Close::Forbidden.into()),
+            Ok(_) => Refusal::new("forbidden", "not a member of this project", reference),
             Err(Unavailable) if subscribe.implied => {
                 return Err(End::Close(Close::Overloaded, Unavailable.to_string().into()));
             }

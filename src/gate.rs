@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use warp::http::StatusCode;
 use warp::http::header::HeaderMap;
 
-use crate::access::Unavailable;
+use crate::access::{Unavailable, Verdict};
 use crate::config::Config;
 use crate::database::Database;
 use crate::dialogue::{Arrival, Context};
@@ -123,16 +123,21 @@ impl Gate {
         let form = query.form(Wire::WebSocket)?;
         let subscribe = query.subscribe(form)?;
         let claims = self.authenticate(handshake.token.as_deref(), access_token.as_deref()).await?;
+        let mut generation = None;
         if let (Some(claims), Some((_, wanted))) = (&claims, &subscribe) {
-            self.authorize(claims, &wanted.project).await?;
+            generation = Some(self.authorize(claims, &wanted.project).await?);
         }
         if self.context.drain.is_cancelled() {
             return Err(Refused::Draining);
         }
         let subject = claims.as_ref().map(|claims| &claims.subject);
         let membership = Membership::join(&self.context.hub, subject, Wire::WebSocket, subscribe.is_some())?;
-        if let (Some(_), Some((_, wanted))) = (&claims, &subscribe) {
-            membership.subscribe(wanted, || true, |_| None)?;
+        if let (Some(claims), Some((_, wanted)), Some(mut generation)) = (&claims, &subscribe, generation) {
+            let access = &self.context.access;
+            // Asked again where the members have changed since.
+            while !membership.subscribe(wanted, || access.generation(&wanted.project) == generation, |_| None)? {
+                generation = self.authorize(claims, &wanted.project).await?;
+            }
         }
         let implied = subscribe.filter(|_| claims.is_none()).map(|(subscribe, _)| Box::new(subscribe));
         Ok((handshake, Box::new(Arrival { membership, claims, form, implied })))
@@ -188,9 +193,10 @@ impl Gate {
         Ok(Some(self.context.keyring.verify(token).await?))
     }
 
-    async fn authorize(&self, claims: &Claims, project: &ProjectId) -> Result<(), Refused> {
+    /// The generation of the answer.
+    async fn authorize(&self, claims: &Claims, project: &ProjectId) -> Result<u64, Refused> {
         match self.context.access.allowed(claims, project).await {
-            Ok(verdict) if verdict.allowed => Ok(()),
+            Ok(Verdict { allowed: true, generation }) => Ok(generation),
             Ok(_) => Err(Refused::Forbidden),
             Err(Unavailable) => Err(Refused::Unavailable),
         }

@@ -16,7 +16,7 @@ use crate::metrics as m;
 use crate::outbox::Outbox;
 use crate::protocol::{Reason, ServerFrame, Wire};
 use crate::repeats::Repeats;
-use crate::roster::{Held, Member, Roster, Session};
+use crate::roster::{Member, Roster, Session};
 
 /// Who is there. Only the listener publishes, so every session hears in commit order.
 #[derive(Debug)]
@@ -53,8 +53,8 @@ pub struct Doubt {
     pub project: ProjectId,
     /// Every subject that is subscribed, once.
     pub subjects: Vec<Arc<str>>,
-    /// Which change of membership this is about; `None` = none, it is only time.
-    pub round: Option<u64>,
+    /// After which change of membership.
+    pub round: u64,
 }
 
 impl Hub {
@@ -223,10 +223,7 @@ impl Hub {
     pub fn hold(&self, scope: &Scope) {
         let mut roster = self.lock();
         for project in roster.within(scope) {
-            if let Some(known) = roster.projects.get_mut(&project) {
-                let fresh = || Held { changes: Some(Vec::new()), ..Held::default() };
-                known.held.get_or_insert_with(fresh).round += 1;
-            }
+            roster.hold(&project);
         }
         drop(roster);
         self.doubts.notify_one();
@@ -239,20 +236,20 @@ impl Hub {
         let doubt = |(project, known): (&ProjectId, &crate::roster::Project)| {
             let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
             let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
-            let round = known.held.as_ref().map(|held| held.round);
-            Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round }
+            Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round: known.round }
         };
         chosen.map(doubt).collect()
     }
 
-    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held, unless
-    /// the membership has changed again. Returns the sessions revoked.
+    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held. Void where
+    /// the membership has changed again: then the project is still held. Returns the sessions revoked.
     pub fn release(&self, doubt: &Doubt, allowed: &HashSet<Arc<str>>) -> usize {
         let asked: HashSet<&Arc<str>> = doubt.subjects.iter().collect();
         let (mut due, now) = (Vec::new(), now());
         let mut roster = self.lock();
         let Roster { sessions, projects, .. } = &mut *roster;
-        let Some(known) = projects.get_mut(&doubt.project) else { return 0 };
+        let known = projects.get_mut(&doubt.project).filter(|known| known.round == doubt.round);
+        let Some(known) = known else { return 0 };
         let gone = |id: &u64| {
             let subject = sessions.get(id).and_then(|session| session.subject.as_ref());
             subject.is_some_and(|subject| asked.contains(subject) && !allowed.contains(subject))
@@ -267,7 +264,7 @@ impl Hub {
                 due.push(member.outbox);
             }
         }
-        if let Some(held) = known.held.take_if(|held| Some(held.round) == doubt.round) {
+        if let Some(held) = known.held.take() {
             match held.changes {
                 Some(changes) => {
                     for (number, heard) in changes {

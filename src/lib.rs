@@ -81,6 +81,7 @@ pub mod access;
 pub mod link;
 
 pub mod checks;
+pub mod warden;
 
 pub mod doctor;
 

@@ -89,8 +89,8 @@ impl Listener {
     /// LISTEN, then resync, then receive: what was sent in between is covered or heard. The first time too, before
     /// anybody can be there, so that a session's first frame is never one about the past.
     fn resync(&self) {
-        self.ear.access.forget(&Scope::EveryProject);
         self.hub.reconnect_everyone(Reason::DatabaseReconnected);
+        self.ear.doubt(&Scope::EveryProject);
         self.set_up(true);
         info!(channel = self.settings.channel, "hearing the database");
     }
@@ -123,7 +123,9 @@ impl Ear {
             match Invalidation::parse(note.payload(), &self.names) {
                 Ok(change) => {
                     if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
-                        self.access.forget(&change.scope);
+                        // What came before may still be seen by those who could see it then.
+                        self.tell(&mut batch, received);
+                        self.doubt(&change.scope);
                     }
                     let cursor = change.transaction.map(|transaction| self.ordinals.next(transaction));
                     let (change, bytes) = (Arc::new(change), note.payload().len());
@@ -132,8 +134,21 @@ impl Ear {
                 Err(error) => self.ignore(note.payload(), &error),
             }
         }
+        self.tell(&mut batch, received);
+    }
+
+    fn tell(&self, batch: &mut Vec<Heard>, received: Instant) {
         if !batch.is_empty() {
-            self.hub.publish(&batch, received);
+            self.hub.publish(batch, received);
+            batch.clear();
+        }
+    }
+
+    /// Members may have changed: older answers are void, and what follows waits for new ones.
+    fn doubt(&self, scope: &Scope) {
+        if self.access.rechecks() {
+            self.access.forget(scope);
+            self.hub.hold(scope);
         }
     }
 

@@ -76,7 +76,7 @@ impl Membership {
         }
         let interest = (!wanted.interest.is_all()).then(|| Arc::new(wanted.interest.clone()));
         let member = Member { outbox: Arc::clone(&self.outbox), interest, form: wanted.form };
-        let known = roster.projects.entry(project.clone()).or_default();
+        let known = roster.project(project);
         known.members.insert(self.id, member.clone());
         // Who was here before is told what is held when it is released, and not by a cursor that it has all of it.
         let waits = known.held.is_some() && again && wanted.since.is_none();

@@ -24,6 +24,8 @@ pub struct Roster {
     pub identified: usize,
     /// What was published.
     pub history: History,
+    /// The newest [`Project::round`].
+    pub rounds: u64,
 }
 
 /// A session as the hub knows it.
@@ -40,10 +42,12 @@ pub struct Session {
 }
 
 /// A project that somebody is subscribed to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Project {
     /// By the session's number.
     pub members: HashMap<u64, Member>,
+    /// Another one after each change of membership: an answer to an older question is void.
+    pub round: u64,
     /// Changes wait here while it is asked who may still see them.
     pub held: Option<Held>,
 }
@@ -60,10 +64,8 @@ pub struct Member {
 }
 
 /// What was published to a project since its membership changed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Held {
-    /// Counts the changes of membership; an answer to an older one releases nothing.
-    pub round: u64,
     /// With their numbers in the history. `None` = too many to keep.
     pub changes: Option<Vec<(u64, Heard)>>,
     /// Who came meanwhile, and the number of the first change that they have not been told.
@@ -74,7 +76,7 @@ impl Roster {
     /// Nobody is there.
     pub fn new(history: History) -> Self {
         let (sessions, projects, subjects) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { sessions, projects, subjects, identified: 0, history }
+        Self { sessions, projects, subjects, identified: 0, history, rounds: 0 }
     }
 
     /// The projects of a scope that somebody is subscribed to.
@@ -84,6 +86,24 @@ impl Roster {
                 self.projects.get_key_value(project).map(|(id, _)| id.clone()).into_iter().collect()
             }
             Scope::EveryProject => self.projects.keys().cloned().collect(),
+        }
+    }
+
+    /// The project, made where nobody was subscribed to it.
+    pub fn project(&mut self, project: &ProjectId) -> &mut Project {
+        let rounds = &mut self.rounds;
+        self.projects.entry(project.clone()).or_insert_with(|| {
+            *rounds += 1;
+            Project { members: HashMap::new(), round: *rounds, held: None }
+        })
+    }
+
+    /// Holds back what follows for this project, if somebody is subscribed to it.
+    pub fn hold(&mut self, project: &ProjectId) {
+        if let Some(known) = self.projects.get_mut(project) {
+            self.rounds += 1;
+            known.round = self.rounds;
+            known.held.get_or_insert_with(|| Held { changes: Some(Vec::new()), joined: HashMap::new() });
         }
     }
 

@@ -32,8 +32,9 @@ async fn resyncs_once(alice: &mut Browser, database: &Database) {
 async fn a_terminated_listener_ends_in_one_reconnect_frame() {
     let world = World::new().await;
     let mut alice = world.daemon.browser("alice", "7").await;
-    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and query like 'notify pgherald%'";
-    // The listener's last statement is its canary once the first heartbeat is over.
+    // The listener's last statement is its canary or its look at the losses.
+    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+                  and query ~ '^notify pgherald|pgherald.dropped' and pid <> pg_backend_pid()";
     until("the listener to be terminated", async || {
         !world.database.client.query(killed, &[]).await.unwrap().is_empty()
     })

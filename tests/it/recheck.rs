@@ -308,7 +308,7 @@ async fn a_change_makes_only_the_answers_of_its_project_void() {
     let database = Database::sample().await;
     let query = "select 1 from project_members where project_id = $1 and user_id = $2";
     let access = open(&database.url, query, &[("authorize.cache_ttl", "1h")]).await.unwrap();
-    let claims = Claims { subject: "alice".into(), expires_at: u64::MAX, projects: BTreeSet::new() };
+    let claims = Claims { subject: "alice".into(), expires_at: u64::MAX, projects: BTreeSet::new(), admin: false };
     let (recorder, count) = count();
     let _here = metrics::set_default_local_recorder(&recorder);
     let seven = project("7");

@@ -1,0 +1,184 @@
+//! Who may see a project no more hears nothing more of it, from the commit on that says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pgherald::protocol::{Form, Subscribe, Wire};
+use pgherald::{access, config, database, hub, membership, warden};
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::browser::Browser;
+use crate::proxy::Proxy;
+use crate::world::{Daemon, Database, Settings, World, token, until};
+
+async fn session(daemon: &Daemon, subject: &str, project: &str) -> Browser {
+    let mut browser = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token(subject))).await.unwrap();
+    browser.subscribe(project).await;
+    browser
+}
+
+/// All that a session hears until it is answered.
+async fn told(browser: &mut Browser) -> Vec<String> {
+    browser.send(&json!({ "type": "ping" })).await;
+    let mut told = Vec::new();
+    loop {
+        match browser.short().await {
+            pong if pong == "pong" => return told,
+            other => told.push(other),
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_that_is_committed_with_or_after_the_removal_reaches_the_removed() {
+    let world = World::new().await;
+    world.run("insert into project_members values (7, 'carol'), (8, 'carol')").await;
+    let mut alice = session(&world.daemon, "alice", "7").await;
+    let mut carol = session(&world.daemon, "carol", "7").await;
+    carol.subscribe("8").await;
+    for round in 0..10 {
+        world
+            .run(
+                "begin; update tasks set done = not done where id = 1; delete from project_members where user_id = 'carol' and project_id = 7;
+                 update tasks set done = not done where id = 2; commit; update tasks set done = not done where id in (2, 3)",
+            )
+            .await;
+        // What stands before the removal in its own transaction may still be told; nothing behind it.
+        let mut frames: Vec<String> = Vec::new();
+        while !["revoked", "task UPDATE 8/3"].iter().all(|wanted| frames.iter().any(|frame| frame == wanted)) {
+            frames.push(carol.short().await);
+        }
+        frames.extend(told(&mut carol).await);
+        frames.retain(|frame| frame != "task UPDATE 7/1");
+        frames.sort();
+        assert_eq!(frames, ["revoked", "task UPDATE 8/3"], "round {round}");
+        alice
+            .hears(&["task UPDATE 7/1", "project_members DELETE 7/7:carol", "task UPDATE 7/2", "task UPDATE 7/2"])
+            .await;
+        carol.send(&json!({ "type": "subscribe", "ref": "s", "project_id": "7" })).await;
+        assert_eq!(carol.frame().await["code"], "forbidden");
+        world.run("insert into project_members values (7, 'carol')").await;
+        alice.hears(&["project_members INSERT 7/7:carol"]).await;
+        carol.subscribe("7").await;
+    }
+    assert_eq!(world.daemon.metric("pgherald_subscriptions ").await, 3.0);
+    assert_eq!(world.daemon.metric("pgherald_subscriptions_revoked_total").await, 10.0);
+}
+
+#[tokio::test]
+async fn a_role_that_the_query_forbids_counts_as_well() {
+    let query = "select 1 from project_members where project_id = $1 and user_id = $2 and role <> 'banned'";
+    let world = World::with(|settings| settings.set("authorize.query", query)).await;
+    let mut alice = session(&world.daemon, "alice", "7").await;
+    world.run("update project_members set role = 'guest' where user_id = 'alice'").await;
+    alice.hears(&["project_members UPDATE 7/7:alice"]).await;
+    world.run("update project_members set role = 'banned' where user_id = 'alice'").await;
+    let frame = alice.frame().await;
+    assert_eq!(frame, json!({ "type": "revoked", "project_id": "7", "reason": "not_a_member" }));
+    world.run("truncate project_members cascade").await;
+    assert_eq!(told(&mut alice).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_session_of_the_url_that_never_spoke_is_closed() {
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run("delete from project_members where user_id = 'alice'").await;
+    alice.hears(&["revoked"]).await;
+    assert_eq!(alice.closed().await.0, 4403);
+}
+
+#[tokio::test]
+async fn what_no_trigger_told_is_found_in_time() {
+    let world = World::with(|settings| settings.set("authorize.recheck_interval", "200ms")).await;
+    world.run("select pgherald.unwatch('project_members')").await;
+    let mut alice = session(&world.daemon, "alice", "7").await;
+    world.run("delete from project_members where user_id = 'alice'").await;
+    alice.hears(&["revoked"]).await;
+}
+
+#[tokio::test]
+async fn what_was_missed_while_the_listener_was_away_is_found_before_anything_else_is_told() {
+    let world = World::with(|settings| settings.set("authorize.recheck_interval", "1h")).await;
+    world.run("select pgherald.unwatch('project_members')").await;
+    let mut alice = session(&world.daemon, "alice", "7").await;
+    let mut bob = session(&world.daemon, "bob", "8").await;
+    world.run("delete from project_members where user_id = 'alice'").await;
+    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    world.run(killed).await;
+    bob.hears(&["reconnect database_reconnected"]).await;
+    world.run("update tasks set done = not done").await;
+    bob.hears(&["task UPDATE 8/3"]).await;
+    alice.hears(&["reconnect database_reconnected", "revoked"]).await;
+    assert_eq!(told(&mut alice).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_lets_nothing_go() {
+    let database = Database::sample().await;
+    database.run("insert into project_members values (7, 'carol')").await;
+    let proxy = Proxy::start(&database.url).await;
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "300ms");
+    let daemon = settings.set("database.listen_url", &database.url).set("limits.mailbox_frames", "4").start().await;
+    let mut alice = session(&daemon, "alice", "7").await;
+    let mut carol = session(&daemon, "carol", "7").await;
+    proxy.silence();
+    database
+        .run("delete from project_members where user_id = 'carol'; update tasks set done = not done where id = 1")
+        .await;
+    until("a question without an answer", async || {
+        daemon.metric("pgherald_access_queries_total{kind=\"recheck\",result=\"error\"}").await >= 1.0
+    })
+    .await;
+    assert_eq!((told(&mut alice).await, told(&mut carol).await), (vec![], vec![]));
+    proxy.speak();
+    alice.hears(&["project_members DELETE 7/7:carol", "task UPDATE 7/1"]).await;
+    carol.hears(&["revoked"]).await;
+    // More than a mailbox holds in the meantime is everything.
+    proxy.silence();
+    database.run("insert into project_members values (7, 'dora')").await;
+    for _ in 0..5 {
+        database.run("update tasks set done = not done where id = 1").await;
+    }
+    assert_eq!(told(&mut alice).await, [""; 0]);
+    proxy.speak();
+    alice.hears(&["reconnect access_checked"]).await;
+}
+
+/// Sessions, hub, warden and access as the daemon puts them together, without the sockets.
+#[tokio::test]
+async fn ten_thousand_subscriptions_and_one_revocation_are_one_query() {
+    let database = Database::sample().await;
+    database.run("insert into project_members select 7, 'user ' || i from generate_series(1, 10000) i").await;
+    let environment = [("PGHERALD__DATABASE__URL".to_owned(), database.url.to_string())].into();
+    let config = config::Config::load(config::File::None, &environment).unwrap();
+    let pool = Arc::new(database::Database::open(&config.database).unwrap());
+    let access = Arc::new(access::Access::open(&config, pool).await.unwrap());
+    let hub = hub::Hub::new(&config.limits, Duration::ZERO);
+    let form = Form { wire: Wire::EventStream, ..Form::default() };
+    let wanted = Subscribe { project_id: "7".into(), ..Subscribe::default() }.wanted(form).unwrap();
+    let sessions: Vec<membership::Membership> = (1..=10_000)
+        .map(|number| {
+            let subject = format!("user {number}").as_str().into();
+            let session = membership::Membership::join(&hub, Some(&subject), Wire::EventStream, false).unwrap();
+            session.subscribe(&wanted, || true, |_| None).unwrap();
+            session
+        })
+        .collect();
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let work = warden::run(Arc::clone(&hub), Arc::clone(&access), Duration::from_secs(3600));
+    let warden = AbortOnDropHandle::new(tokio::spawn(work));
+    database.run("delete from project_members where user_id = 'user 77'").await;
+    hub.hold(&pgherald::event::Scope::Project(wanted.project.clone()));
+    until("the answer", async || hub.doubtful(false).is_empty()).await;
+    drop(warden);
+    let text = handle.render();
+    let queries: Vec<&str> = text.lines().filter(|line| line.starts_with("pgherald_access_queries_total")).collect();
+    assert_eq!(queries, ["pgherald_access_queries_total{kind=\"recheck\",result=\"denied\"} 1"]);
+    let revoked: HashSet<usize> = (0..10_000).filter(|place| sessions[*place].projects().is_empty()).collect();
+    assert_eq!(revoked, HashSet::from([76]));
+}
