@@ -1,5 +1,6 @@
 //! `pgherald tail`
 
+use std::collections::HashMap;
 use std::io::Write;
 use std::time::Duration;
 
@@ -23,6 +24,21 @@ pub struct Tail {
     /// Which project
     #[arg(long, required = true, value_name = "ID")]
     project: Vec<String>,
+    /// What of it: task:* or task:42 [default: everything]
+    #[arg(long = "topic", value_name = "TOPIC")]
+    topics: Vec<String>,
+    /// Values of included columns, as JSON: {"parent_id": "9"}
+    #[arg(long, value_name = "JSON", value_parser = json_object)]
+    filter: Option<Value>,
+    /// cache_invalidate or resource_change
+    #[arg(long, value_parser = ["cache_invalidate", "resource_change"])]
+    format: Option<String>,
+    /// One frame for all rows of a notification
+    #[arg(long)]
+    batch: bool,
+    /// Begin behind this cursor, the last one seen
+    #[arg(long, value_name = "CURSOR")]
+    since: Option<String>,
     /// A token of one of its members, as `pgherald token` mints them
     #[arg(long, env = "PGHERALD_TOKEN", hide_env_values = true)]
     token: String,
@@ -32,6 +48,17 @@ pub struct Tail {
     /// End at the first lost connection instead of connecting again
     #[arg(long)]
     once: bool,
+}
+
+fn json_object(text: &str) -> Result<Value, String> {
+    serde_json::from_str(text).ok().filter(Value::is_object).ok_or_else(|| "is no JSON object".into())
+}
+
+/// Where to go on: the newest cursor of each project.
+#[derive(Default)]
+struct Places {
+    subscribed: bool,
+    cursors: HashMap<String, String>,
 }
 
 /// Why a connection ended, and whether another may help.
@@ -44,14 +71,14 @@ pub async fn run(config: Config, tail: Tail) -> Result<(), Failure> {
     let path = config.http.websocket_paths.first().map_or("/ws", String::as_str);
     let url = tail.url.clone().unwrap_or_else(|| format!("ws://{}{path}", config.http.listen));
     let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
-    let mut resumes = false;
+    let mut places = Places::default();
     loop {
-        let lost = match follow(&url, &tail, &mut resumes, &mut backoff).await {
+        let lost = match follow(&url, &tail, &mut places, &mut backoff).await {
             Ok(()) => return Ok(()),
             Err(lost) => lost,
         };
         // A wrong address is no lost connection.
-        if tail.once || !lost.again || !resumes {
+        if tail.once || !lost.again || !places.subscribed {
             return Err(Failure::new(format!("{url}: {}", lost.why)));
         }
         let delay = backoff.next_delay();
@@ -61,7 +88,7 @@ pub async fn run(config: Config, tail: Tail) -> Result<(), Failure> {
 }
 
 /// Prints frames until the connection ends; `Ok` when nobody reads them any more.
-async fn follow(url: &str, tail: &Tail, resumes: &mut bool, backoff: &mut Backoff) -> Result<(), Lost> {
+async fn follow(url: &str, tail: &Tail, places: &mut Places, backoff: &mut Backoff) -> Result<(), Lost> {
     let refuse = |why: String| Lost { why, again: false };
     let mut request = url.into_client_request().map_err(|error| refuse(error.to_string()))?;
     let bearer = format!("Bearer {}", tail.token)
@@ -70,10 +97,11 @@ async fn follow(url: &str, tail: &Tail, resumes: &mut bool, backoff: &mut Backof
     request.headers_mut().insert(AUTHORIZATION, bearer);
     let (mut socket, _) = tokio_tungstenite::connect_async(request).await.map_err(lost)?;
     for project in &tail.project {
-        let mut subscribe = json!({ "type": "subscribe", "ref": project, "project_id": project });
-        if *resumes {
+        let mut subscribe = json!({ "type": "subscribe", "ref": project, "project_id": project, "topics": tail.topics,
+            "filter": tail.filter, "format": tail.format, "batch": tail.batch, "since": tail.since });
+        if places.subscribed {
             // What was missed in between must show: a cursor that nobody knows is answered with reconnect.
-            subscribe["since"] = json!("0.0");
+            subscribe["since"] = json!(places.cursors.get(project).map_or("0.0", String::as_str));
         }
         socket.send(Message::text(subscribe.to_string())).await.map_err(lost)?;
     }
@@ -83,18 +111,19 @@ async fn follow(url: &str, tail: &Tail, resumes: &mut bool, backoff: &mut Backof
         match message {
             Some(Ok(Message::Text(text))) => {
                 let frame: Value = serde_json::from_str(&text).unwrap_or_default();
+                if let (Some(project), Some(cursor)) = (frame["project_id"].as_str(), frame["cursor"].as_str()) {
+                    places.cursors.insert(project.to_owned(), cursor.to_owned());
+                }
                 match frame["type"].as_str() {
                     Some("subscribed") => {
                         eprintln!("pgherald: subscribed to project {}", frame["project_id"]);
-                        *resumes = true;
+                        places.subscribed = true;
                         backoff.reset();
                     }
                     Some("error") => {
-                        return Err(refuse(format!(
-                            "project {}: {}",
-                            frame["ref"],
-                            frame["message"].as_str().unwrap_or("refused")
-                        )));
+                        let message = frame["message"].as_str().unwrap_or("refused");
+                        let why = format!("project {}: {message}", frame["ref"]);
+                        return Err(Lost { why, again: frame["code"] == "unavailable" });
                     }
                     _ if writeln!(std::io::stdout(), "{text}").is_err() => return Ok(()),
                     _ => {}

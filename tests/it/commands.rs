@@ -2,7 +2,7 @@
 
 use std::process::Output;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::world::{Database, LIMIT, SECRET, Settings, options, token};
 
@@ -238,6 +238,17 @@ async fn tail_prints_one_frame_a_line_and_says_why_it_ends() {
     database.run("update tasks set done = true where id = 1").await;
     let frame: Value = serde_json::from_str(&frames.next_line().await.unwrap().unwrap()).unwrap();
     assert_eq!((&frame["type"], &frame["data"]["id"]), (&"cache_invalidate".into(), &"1".into()));
+    // Where it left off, in other words, and only what is asked for.
+    let since = frame["cursor"].as_str().unwrap();
+    database.run("update tasks set done = false where id = 2; update sprints set name = 'x'").await;
+    let more = ["--since", since, "--topic", "task:*", "--format", "resource_change", "--batch"];
+    let mut later = settings.command(&[&tail[..], &[&token("alice")], &more].concat()).spawn().unwrap();
+    let mut missed = BufReader::new(later.stdout.take().unwrap()).lines();
+    let frame: Value = serde_json::from_str(&missed.next_line().await.unwrap().unwrap()).unwrap();
+    assert_eq!((&frame["type"], &frame["resources"]), (&"resource_change".into(), &json!([{ "id": "2" }])), "{frame}");
+    later.kill().await.unwrap();
+    fails(&settings, &[&tail[..], &[&token("alice"), "--topic", "task"]].concat(), 1, &["names no rows"]).await;
+    fails(&settings, &[&tail[..], &[&token("alice"), "--filter", "[]"]].concat(), 2, &["JSON object"]).await;
     fails(&settings, &[&tail[..], &[&token("bob")]].concat(), 1, &["not a member"]).await;
     fails(&settings, &[&tail[..], &["nonsense"]].concat(), 1, &["401"]).await;
     daemon.signal("TERM").await;
