@@ -40,6 +40,8 @@ pub struct History {
     /// Transaction and ordinal -> the number of the entry. Of two, the older: who comes back hears more, not less.
     places: HashMap<(u64, u32), u64>,
     bytes: usize,
+    /// The newest cursor and the number of its entry.
+    newest: Option<(Cursor, u64)>,
     /// Until then nobody can be sure of having been told of a loss.
     doubted_until: Option<Instant>,
     events_max: usize,
@@ -51,7 +53,7 @@ impl History {
     /// An empty one with these bounds.
     pub fn new(events_max: usize, bytes_max: usize, age_max: Duration) -> Self {
         let (entries, places) = (VecDeque::new(), HashMap::new());
-        Self { entries, gone: 0, places, bytes: 0, doubted_until: None, events_max, bytes_max, age_max }
+        Self { entries, gone: 0, places, bytes: 0, newest: None, doubted_until: None, events_max, bytes_max, age_max }
     }
 
     /// Takes a change in. Returns its number; numbers only grow.
@@ -60,6 +62,7 @@ impl History {
         if let Some(cursor) = heard.cursor {
             self.places.entry((cursor.transaction, cursor.ordinal)).or_insert(number);
         }
+        self.newest = heard.end().map(|end| (end, number)).or(self.newest);
         self.bytes += heard.bytes + ENTRY_BYTES;
         self.entries.push_back((now, heard));
         self.expire(now);
@@ -88,7 +91,7 @@ impl History {
 
     /// The cursor of someone who has heard all there is.
     pub fn newest(&self) -> Option<Cursor> {
-        self.entries.iter().rev().find_map(|(_, heard)| heard.end())
+        self.newest.filter(|(_, number)| *number >= self.gone).map(|(cursor, _)| cursor)
     }
 
     /// What someone has missed who has heard everything up to `cursor`, and from which of its ids on; `None` = unknown.

@@ -18,6 +18,9 @@ use crate::protocol::{Reason, ServerFrame, Wire};
 use crate::repeats::Repeats;
 use crate::roster::{Member, Roster, Session};
 
+/// Changes held back at once, of all projects. More of a project become one `reconnect`.
+const HELD_MAX: usize = 10_000;
+
 /// Who is there. Only the listener publishes, so every session hears in commit order.
 #[derive(Debug)]
 pub struct Hub {
@@ -132,10 +135,17 @@ impl Hub {
         let mut roster = self.lock();
         for heard in batch {
             let number = roster.history.push(heard.clone(), received);
-            for project in roster.within(&heard.change.scope) {
-                let Some(known) = roster.projects.get_mut(&project) else { continue };
+            let within = roster.within(&heard.change.scope);
+            let Roster { projects, kept, .. } = &mut *roster;
+            for project in within {
+                let Some(known) = projects.get_mut(&project) else { continue };
                 match &mut known.held {
-                    Some(held) => held.keep(number, heard, self.limits.mailbox_frames),
+                    Some(held) => {
+                        *kept -= held.len();
+                        let room = held.len() < self.limits.mailbox_frames && *kept < HELD_MAX;
+                        held.keep(number, heard, room);
+                        *kept += held.len();
+                    }
                     None => self.tell(heard, 0, &project, known.members.values(), now, &mut due),
                 }
             }
@@ -247,7 +257,7 @@ impl Hub {
         let asked: HashSet<&Arc<str>> = doubt.subjects.iter().collect();
         let (mut due, now) = (Vec::new(), now());
         let mut roster = self.lock();
-        let Roster { sessions, projects, .. } = &mut *roster;
+        let Roster { sessions, projects, kept, .. } = &mut *roster;
         let known = projects.get_mut(&doubt.project).filter(|known| known.round == doubt.round);
         let Some(known) = known else { return 0 };
         let gone = |id: &u64| {
@@ -265,6 +275,7 @@ impl Hub {
             }
         }
         if let Some(held) = known.held.take() {
+            *kept -= held.len();
             match held.changes {
                 Some(changes) => {
                     for (number, heard) in changes {

@@ -26,6 +26,8 @@ pub struct Roster {
     pub history: History,
     /// The newest [`Project::round`].
     pub rounds: u64,
+    /// Changes in all of [`Project::held`].
+    pub kept: usize,
 }
 
 /// A session as the hub knows it.
@@ -76,7 +78,7 @@ impl Roster {
     /// Nobody is there.
     pub fn new(history: History) -> Self {
         let (sessions, projects, subjects) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { sessions, projects, subjects, identified: 0, history, rounds: 0 }
+        Self { sessions, projects, subjects, identified: 0, history, rounds: 0, kept: 0 }
     }
 
     /// The projects of a scope that somebody is subscribed to.
@@ -137,19 +139,28 @@ impl Roster {
         if let Entry::Occupied(mut known) = self.projects.entry(project.clone()) {
             known.get_mut().members.remove(&id);
             if known.get().members.is_empty() {
-                known.remove();
+                self.kept -= known.remove().held.map_or(0, |held| held.len());
             }
         }
     }
 }
 
 impl Held {
-    /// Keeps a change, or forgets all where it would be more than `changes_max`.
-    pub fn keep(&mut self, number: u64, heard: &Heard, changes_max: usize) {
+    /// Changes kept.
+    pub fn len(&self) -> usize {
+        self.changes.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Nothing to tell.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Keeps a change, or forgets all of them where that is not `room`.
+    pub fn keep(&mut self, number: u64, heard: &Heard, room: bool) {
         match &mut self.changes {
-            Some(changes) if changes.len() >= changes_max => self.changes = None,
-            Some(changes) => changes.push((number, heard.clone())),
-            None => {}
+            Some(changes) if room => changes.push((number, heard.clone())),
+            _ => self.changes = None,
         }
     }
 }

@@ -486,3 +486,26 @@ fn no_cursor_promises_what_is_held_back() {
     hub.release(&doubt(&hub), &allow(&["alice"]));
     assert_eq!(pong(&alice), "6.0");
 }
+
+#[test]
+fn what_is_held_is_bounded_over_all_projects() {
+    let hub = hub();
+    let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let sessions: Vec<Membership> = names.iter().map(|name| session(&hub, "alice", name.as_str())).collect();
+    hub.hold(&Scope::EveryProject);
+    for number in 0..200 {
+        publish(&hub, &tasks("*", &["1"]), number);
+    }
+    for doubt in hub.doubtful(false) {
+        hub.release(&doubt, &allow(&["alice"]));
+    }
+    let told: Vec<Vec<String>> = sessions.iter().map(told).collect();
+    let whole = told.iter().filter(|told| told.len() == 200).count();
+    let coarse = told.iter().filter(|told| **told == ["reconnect access_checked"]).count();
+    assert!(whole + coarse == 100 && coarse > 40, "{whole} were told all, {coarse} a reconnect");
+    // All of it is given back.
+    hub.hold(&Scope::EveryProject);
+    (0..50).for_each(|number| publish(&hub, &tasks("*", &["1"]), number));
+    hub.doubtful(false).iter().for_each(|doubt| _ = hub.release(doubt, &allow(&["alice"])));
+    assert!(sessions.iter().all(|session| frames(session).len() == 50));
+}
