@@ -75,8 +75,17 @@ pub fn reads_as(column: &RawValue, wanted: Option<&str>) -> bool {
         _ => scalar(column),
     };
     let Some(found) = found else { return true };
-    let number = |text: &str| text.parse::<f64>().ok();
-    wanted.is_some_and(|wanted| found == wanted || number(wanted).is_some() && number(wanted) == number(&found))
+    wanted.is_some_and(|wanted| found == wanted || same_number(&found, wanted))
+}
+
+/// Whole numbers are compared exactly, others nearly: a hint may be wide.
+fn same_number(one: &str, other: &str) -> bool {
+    let whole = |text: &str| text.parse::<i128>().ok();
+    let float = |text: &str| text.parse::<f64>().ok();
+    match (whole(one), whole(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => float(one).is_some() && float(one) == float(other),
+    }
 }
 
 /// The text of a JSON string, or of a number as it was written (a bigint beyond 2^53 keeps its digits).

@@ -29,6 +29,7 @@ mod paths;
 mod peers;
 mod probes;
 mod recheck;
+mod resume;
 mod revoke;
 mod rights;
 mod schemas;
