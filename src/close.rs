@@ -19,6 +19,8 @@ pub enum Close {
     Unauthorized,
     /// Not a member.
     Forbidden,
+    /// An administrator said so. The code is that of `Forbidden`: to a client it is the same no.
+    Ended,
     /// No valid token in time.
     AuthTimeout,
     /// A message beyond `limits.frame_bytes`.
@@ -43,7 +45,7 @@ pub enum ComeBack {
 }
 
 impl Close {
-    /// All of them, in the order of their codes.
+    /// One of each code, in their order.
     pub const ALL: [Self; 11] = [
         Self::Normal,
         Self::GoingAway,
@@ -69,6 +71,7 @@ impl Close {
             Self::Malformed => (4400, "malformed", ComeBack::No),
             Self::Unauthorized => (4401, "token invalid or expired", ComeBack::WithFreshToken),
             Self::Forbidden => (4403, "forbidden", ComeBack::No),
+            Self::Ended => (4403, "ended by an administrator", ComeBack::No),
             Self::AuthTimeout => (4408, "no auth in time", ComeBack::Yes),
             Self::TooLarge => (4413, "frame too large", ComeBack::No),
             Self::TooMany => (4429, "too many requests", ComeBack::Later),

@@ -59,6 +59,7 @@ pub mod roster;
 pub mod hub;
 pub mod keyset;
 
+pub mod census;
 pub mod membership;
 
 // 3: edges

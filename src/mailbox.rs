@@ -15,7 +15,7 @@ use crate::protocol::{Form, Reason, ServerFrame, Wire};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coarsening {
     /// Rows became their resource.
-    Resource,
+    Resource = 1,
     /// All of a project became one `reconnect`.
     Project,
     /// All of every project became one `reconnect`.
@@ -23,6 +23,9 @@ pub enum Coarsening {
 }
 
 impl Coarsening {
+    /// From the least to the most.
+    pub const ALL: [Self; 3] = [Self::Resource, Self::Project, Self::Everything];
+
     /// The word in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

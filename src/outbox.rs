@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use metrics::{Counter, counter};
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::close::Close;
 use crate::encoding::Event;
 use crate::event::ProjectId;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Coarsening, Mailbox};
 use crate::metrics as m;
 use crate::protocol::{Reason, Wire};
 
@@ -34,7 +34,9 @@ struct Sent {
 #[derive(Debug)]
 pub struct Outbox {
     socket: OnceLock<TcpStream>,
-    wire: Wire,
+    /// Over what its frames travel.
+    pub wire: Wire,
+    opened_ms: u64,
     state: Mutex<State>,
     /// Tells the session to look at [`Outbox::needs`].
     pub wake: Notify,
@@ -48,6 +50,27 @@ struct State {
     /// Somebody else ended the session; it has still to say so.
     evicted: Option<Close>,
     flow: Flow,
+    frames_sent: u64,
+    bytes_sent: u64,
+    /// When precision was given up last, and how much: `milliseconds * 4 + step`; 0 = never.
+    coarsened: u64,
+}
+
+/// What an outbox can tell about itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figures {
+    /// When the session was let in.
+    pub opened_at: SystemTime,
+    /// Frames of changes that wait.
+    pub waiting: usize,
+    /// Answers that wait.
+    pub answers: usize,
+    /// The last time that its mailbox was full, and what became of it.
+    pub coarsened: Option<(Coarsening, SystemTime)>,
+    /// Frames that have left, whole.
+    pub frames_sent: u64,
+    /// Bytes that have left.
+    pub bytes_sent: u64,
 }
 
 /// What the socket said last.
@@ -72,8 +95,17 @@ pub enum Need {
 impl Outbox {
     /// One that keeps its frames until it has a socket, or is asked for them.
     pub fn new(frames_max: usize, wire: Wire) -> Self {
-        let state = State { mailbox: Mailbox::new(frames_max, wire), closed: false, evicted: None, flow: Flow::Open };
-        Self { socket: OnceLock::new(), wire, state: Mutex::new(state), wake: Notify::new() }
+        let state = State {
+            mailbox: Mailbox::new(frames_max, wire),
+            closed: false,
+            evicted: None,
+            flow: Flow::Open,
+            frames_sent: 0,
+            bytes_sent: 0,
+            coarsened: 0,
+        };
+        let (socket, opened_ms) = (OnceLock::new(), since_1970(SystemTime::now()));
+        Self { socket, wire, opened_ms, state: Mutex::new(state), wake: Notify::new() }
     }
 
     /// Connects the socket, once, and sends what has gathered.
@@ -92,6 +124,7 @@ impl Outbox {
         let first = state.mailbox.is_empty();
         if let Some(step) = state.mailbox.put(event, now, spread) {
             counter!(m::COARSENINGS, "step" => step.as_str(), "reason" => "mailbox_full").increment(1);
+            state.coarsened = since_1970(SystemTime::now()) * 4 + step as u64;
         }
         first
     }
@@ -176,10 +209,8 @@ impl Outbox {
                 break;
             }
             out.extend_from_slice(&slice[0]);
-            let (before, written) = (state.mailbox.frames(), slice[0].len());
-            state.mailbox.advance(written);
-            SENT.bytes.increment(written as u64);
-            SENT.frames.increment((before - state.mailbox.frames()) as u64);
+            let written = slice[0].len();
+            state.sent(written);
         }
         out.into()
     }
@@ -198,12 +229,7 @@ impl Outbox {
             let filled = state.mailbox.fill(&mut slices);
             let result = socket.try_write_vectored(&slices[..filled]);
             match result {
-                Ok(written) if written > 0 => {
-                    let before = state.mailbox.frames();
-                    state.mailbox.advance(written);
-                    SENT.bytes.increment(written as u64);
-                    SENT.frames.increment((before - state.mailbox.frames()) as u64);
-                }
+                Ok(written) if written > 0 => state.sent(written),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     state.flow = Flow::Full { since: Instant::now() }
                 }
@@ -240,6 +266,20 @@ impl Outbox {
         self.lock().mailbox.frames()
     }
 
+    /// How it stands, for an administrator.
+    pub fn figures(&self) -> Figures {
+        let state = self.lock();
+        let step = Coarsening::ALL.into_iter().find(|step| *step as u64 == state.coarsened % 4);
+        Figures {
+            opened_at: SystemTime::UNIX_EPOCH + Duration::from_millis(self.opened_ms),
+            waiting: state.mailbox.frames() - state.mailbox.answers(),
+            answers: state.mailbox.answers(),
+            coarsened: step.map(|step| (step, SystemTime::UNIX_EPOCH + Duration::from_millis(state.coarsened / 4))),
+            frames_sent: state.frames_sent,
+            bytes_sent: state.bytes_sent,
+        }
+    }
+
     /// Everything is on its way.
     pub fn is_empty(&self) -> bool {
         self.lock().mailbox.is_empty()
@@ -249,4 +289,22 @@ impl Outbox {
         // A panic elsewhere leaves the state whole: every change of it is one call.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+impl State {
+    /// Counts `bytes` that have left.
+    fn sent(&mut self, bytes: usize) {
+        let before = self.mailbox.frames();
+        self.mailbox.advance(bytes);
+        let frames = (before - self.mailbox.frames()) as u64;
+        SENT.bytes.increment(bytes as u64);
+        SENT.frames.increment(frames);
+        self.bytes_sent += bytes as u64;
+        self.frames_sent += frames;
+    }
+}
+
+/// In milliseconds, which fit for as long as there are such clocks.
+fn since_1970(at: SystemTime) -> u64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(0))
 }

@@ -1,7 +1,7 @@
 //! Who is there and what they hear: the hub's state, behind its lock.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::encoding::Encodings;
@@ -14,8 +14,8 @@ use crate::protocol::Form;
 /// Sessions, by themselves and by project.
 #[derive(Debug)]
 pub struct Roster {
-    /// By the number that the hub gave them.
-    pub sessions: HashMap<u64, Session>,
+    /// By the number that the hub gave them; in order, so that they can be gone through in portions.
+    pub sessions: BTreeMap<u64, Session>,
     /// Those with a subscriber.
     pub projects: HashMap<ProjectId, Project>,
     /// Sessions of each subject.
@@ -77,8 +77,8 @@ pub struct Held {
 impl Roster {
     /// Nobody is there.
     pub fn new(history: History) -> Self {
-        let (sessions, projects, subjects) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { sessions, projects, subjects, identified: 0, history, rounds: 0, kept: 0 }
+        let (projects, subjects) = (HashMap::new(), HashMap::new());
+        Self { sessions: BTreeMap::new(), projects, subjects, identified: 0, history, rounds: 0, kept: 0 }
     }
 
     /// The projects of a scope that somebody is subscribed to.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod backoff;
+mod census;
 mod certificate;
 mod config;
 mod conninfo;
