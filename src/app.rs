@@ -18,6 +18,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
 
 use crate::access::Access;
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
 use crate::dialogue::Context;
@@ -129,6 +130,7 @@ impl App {
         let doors = Arc::new(Doors {
             websocket_paths: config.http.websocket_paths.clone(),
             gate: Gate::new(&config, &context, &database, listener.up()),
+            admin: Admin::new(&config, &context),
             context: Arc::clone(&context),
             prometheus: prometheus.clone(),
             spawn,

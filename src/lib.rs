@@ -95,6 +95,8 @@ pub mod upgrade;
 // 4: doors
 pub mod gate;
 
+pub mod admin;
+
 pub mod routes;
 
 // 5: house

@@ -9,13 +9,15 @@ use hyper::upgrade::OnUpgrade;
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use warp::http::header::{
-    ALLOW, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, WWW_AUTHENTICATE,
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
+    WWW_AUTHENTICATE,
 };
-use warp::http::{HeaderValue, StatusCode};
-use warp::path::FullPath;
+use warp::http::{HeaderValue, Method, StatusCode};
+use warp::path::{FullPath, Tail};
 use warp::reply::Response;
 use warp::{Filter, Rejection, Reply};
 
+use crate::admin::{Admin, Denied};
 use crate::dialogue::Context;
 use crate::gate::{Gate, Refused};
 use crate::metrics as m;
@@ -31,6 +33,8 @@ pub struct Doors {
     pub websocket_paths: Vec<String>,
     /// Who gets in.
     pub gate: Gate,
+    /// The rooms of administrators.
+    pub admin: Admin,
     /// What sessions share.
     pub context: Arc<Context>,
     /// The numbers behind `/metrics`.
@@ -67,7 +71,14 @@ pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = In
         let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         with_header(doors.prometheus.render().into_response(), CONTENT_TYPE, text)
     });
-    live.or(ready).unify().or(metrics).unify().or(websocket).unify().recover(refuse_unknown)
+    let admin = warp::path("admin")
+        .and(with())
+        .and(warp::method())
+        .and(warp::path::tail())
+        .and(query)
+        .and(warp::header::headers_cloned())
+        .then(administer);
+    live.or(ready).unify().or(metrics).unify().or(websocket).unify().or(admin).unify().recover(refuse_unknown)
 }
 
 async fn open_session(doors: Arc<Doors>, headers: HeaderMap, query: String, upgrade: Option<OnUpgrade>) -> Response {
@@ -85,6 +96,24 @@ async fn open_session(doors: Arc<Doors>, headers: HeaderMap, query: String, upgr
         }
     }));
     handshake.reply()
+}
+
+async fn administer(doors: Arc<Doors>, method: Method, path: Tail, query: String, headers: HeaderMap) -> Response {
+    let reply = match doors.admin.answer(&method, path.as_str(), &query, &headers).await {
+        Ok(Some(body)) => json(StatusCode::OK, &body),
+        Ok(None) => StatusCode::NO_CONTENT.into_response(),
+        Err(denied) => {
+            let (status, code) = denied.describe();
+            let reply = error(status, code, &denied.to_string());
+            match denied {
+                Denied::Token(_) => with_header(reply, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+                Denied::Method(allowed) => with_header(reply, ALLOW, HeaderValue::from_static(allowed)),
+                Denied::Pace => with_header(reply, RETRY_AFTER, HeaderValue::from_static("1")),
+                _ => reply,
+            }
+        }
+    };
+    with_header(reply, CACHE_CONTROL, HeaderValue::from_static("no-store"))
 }
 
 fn readiness(unready: &[&str]) -> Response {

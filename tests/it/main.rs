@@ -8,6 +8,7 @@ mod twins;
 mod witness;
 mod world;
 
+mod admin;
 mod auth;
 #[cfg(target_os = "linux")]
 mod clock;
