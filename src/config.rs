@@ -183,9 +183,14 @@ pub struct Limits {
     /// How long the head of an HTTP request may take.
     #[serde(with = "humantime_serde")]
     pub header_timeout: Duration,
-    /// Clients refetch within a random part of this after `reconnect`.
+    /// Clients refetch within a random part of this after `reconnect`, where few are told.
     #[serde(with = "humantime_serde")]
     pub reconnect_spread: Duration,
+    /// The most that it becomes where many are told at once.
+    #[serde(with = "humantime_serde")]
+    pub reconnect_spread_max: Duration,
+    /// Refetches a second that the application takes when many are told at once.
+    pub refetches_per_second: u32,
     /// Sessions are closed over this time when the daemon drains.
     #[serde(with = "humantime_serde")]
     pub drain_spread: Duration,
@@ -283,6 +288,8 @@ impl Config {
                 idle_timeout: s.duration("limits.idle_timeout", "90s"),
                 header_timeout: s.duration("limits.header_timeout", "10s"),
                 reconnect_spread: s.duration("limits.reconnect_spread", "2s"),
+                reconnect_spread_max: s.duration("limits.reconnect_spread_max", "60s"),
+                refetches_per_second: s.at_least(1, "limits.refetches_per_second", 1_000),
                 drain_spread: s.duration("limits.drain_spread", "5s"),
                 drain_grace: s.duration("limits.drain_grace", "25s"),
             },
@@ -316,6 +323,13 @@ impl Config {
         }
         if self.limits.drain_spread + FAREWELL_TIMEOUT > self.limits.drain_grace {
             s.refuse("limits.drain_spread", "must be two seconds below limits.drain_grace: lower it", ());
+        }
+        if self.limits.reconnect_spread > self.limits.reconnect_spread_max {
+            s.refuse(
+                "limits.reconnect_spread",
+                "is longer than limits.reconnect_spread_max: lower it, or raise that",
+                (),
+            );
         }
         if self.limits.token_bytes > self.limits.frame_bytes {
             s.refuse("limits.token_bytes", "is larger than limits.frame_bytes: the first frame must hold a token", ());

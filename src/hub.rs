@@ -17,6 +17,7 @@ use crate::outbox::Outbox;
 use crate::protocol::{Reason, ServerFrame, Wire};
 use crate::repeats::Repeats;
 use crate::roster::{Member, Roster, Session};
+use crate::spread::Spread;
 
 /// Changes held back at once, of all projects. More of a project become one `reconnect`.
 const HELD_MAX: usize = 10_000;
@@ -31,6 +32,7 @@ pub struct Hub {
     /// How long another daemon may take to notice a loss that this one has noticed.
     doubt: Duration,
     repeats: Mutex<Repeats>,
+    spread: Mutex<Spread>,
     /// Rung when there is a project whose members must be judged again.
     pub doubts: Notify,
 }
@@ -64,12 +66,15 @@ impl Hub {
     /// An empty one with the bounds of `limits`. Any daemon of this database notices a loss within `heartbeat`.
     pub fn new(limits: &Limits, heartbeat: Duration) -> Arc<Self> {
         let history = History::new(limits.history_events, limits.history_bytes, limits.history_age);
+        let (least, most) = (limits.reconnect_spread, limits.reconnect_spread_max);
+        let spread = Spread::new(least, most, limits.refetches_per_second, Instant::now());
         Arc::new(Self {
             roster: Mutex::new(Roster::new(history)),
             next_id: AtomicU64::new(1),
             limits: limits.clone(),
             doubt: heartbeat * 2,
             repeats: Mutex::default(),
+            spread: Mutex::new(spread),
             doubts: Notify::new(),
         })
     }
@@ -173,7 +178,7 @@ impl Hub {
         let mut count = 0;
         for member in members {
             count += 1;
-            if member.tell(told, from, &mut encodings, now, self.limits.reconnect_spread) {
+            if member.tell(told, from, &mut encodings, now, || self.spread(1)) {
                 due.push(Arc::clone(&member.outbox));
             }
         }
@@ -226,7 +231,8 @@ impl Hub {
         let subscribed = roster.sessions.values().filter(|session| !session.projects.is_empty());
         let outboxes: Vec<Arc<Outbox>> = subscribed.map(|session| Arc::clone(&session.outbox)).collect();
         drop(roster);
-        outboxes.iter().for_each(|outbox| outbox.reconnect(None, reason, self.limits.reconnect_spread));
+        let spread = self.spread(outboxes.len());
+        outboxes.iter().for_each(|outbox| outbox.reconnect(None, reason, spread));
     }
 
     /// From now on changes of these projects wait until [`Hub::release`] says who may see them.
@@ -285,12 +291,9 @@ impl Hub {
                     }
                 }
                 None => {
+                    let spread = self.spread(known.members.len());
                     for member in known.members.values() {
-                        member.outbox.put_reconnect(
-                            Some(&doubt.project),
-                            Reason::AccessChecked,
-                            self.limits.reconnect_spread,
-                        );
+                        member.outbox.put_reconnect(Some(&doubt.project), Reason::AccessChecked, spread);
                         due.push(Arc::clone(&member.outbox));
                     }
                 }
@@ -305,6 +308,11 @@ impl Hub {
         gauge!(m::SUBSCRIPTIONS).decrement(revoked.len() as f64);
         counter!(m::REVOKED).increment(revoked.len() as u64);
         revoked.len()
+    }
+
+    /// So many sessions are told to refetch now; over which time.
+    pub(crate) fn spread(&self, sessions: usize) -> Duration {
+        lock(&self.spread).tell(sessions, Instant::now())
     }
 
     /// Sessions now.

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod quota;
 pub mod resource;
 pub mod row;
+pub mod spread;
 
 pub mod event;
 

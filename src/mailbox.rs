@@ -108,8 +108,8 @@ impl Mailbox {
     }
 
     /// Puts a change in, and coarsens if there is no room. `now` (RFC 3339) stamps what is coarsened,
-    /// `spread` goes into a `reconnect`.
-    pub fn put(&mut self, event: &Event, now: &str, spread: Duration) -> Option<Coarsening> {
+    /// `spread` is asked once where it becomes a `reconnect`.
+    pub fn put(&mut self, event: &Event, now: &str, spread: impl FnOnce() -> Duration) -> Option<Coarsening> {
         self.push(Item::Rows(event.clone()));
         if self.fits() {
             return None;
@@ -118,6 +118,7 @@ impl Mailbox {
         if self.fits() {
             return Some(Coarsening::Resource);
         }
+        let spread = spread();
         self.coarsen_to_projects(spread);
         if self.fits() {
             return Some(Coarsening::Project);

@@ -100,7 +100,7 @@ impl Membership {
                         }
                     }
                 }
-                None => self.outbox.put_reconnect(Some(project), Reason::HistoryGap, limits.reconnect_spread),
+                None => self.outbox.put_reconnect(Some(project), Reason::HistoryGap, self.hub.spread(1)),
             }
         }
         if let Some(frame) = answer(if waits { None } else { roster.history.newest() }) {

@@ -116,7 +116,8 @@ impl Outbox {
     }
 
     /// Puts a change in without sending it; call [`Outbox::flush`] after the last. Tells whether a flush is due.
-    pub fn put(&self, event: &Event, now: &str, spread: Duration) -> bool {
+    /// `spread` is asked where it becomes a `reconnect`.
+    pub fn put(&self, event: &Event, now: &str, spread: impl FnOnce() -> Duration) -> bool {
         let mut state = self.lock();
         if state.closed {
             return false;

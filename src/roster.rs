@@ -173,7 +173,7 @@ impl Member {
         from: usize,
         encodings: &mut Encodings<'_>,
         now: &str,
-        spread: std::time::Duration,
+        spread: impl FnOnce() -> std::time::Duration,
     ) -> bool {
         let change = &heard.change;
         let wanted = self.interest.as_ref().map_or(Selected::All, |wanted| wanted.select(change, &encodings.columns));

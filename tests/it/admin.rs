@@ -8,6 +8,7 @@ use crate::world::{Daemon, World, now, token, token_with, until};
 
 const SCOPE: &str = "pgherald.admin";
 
+/// With the rooms open.
 async fn world() -> World {
     World::with(|settings| settings.set("auth.admin_scope", SCOPE)).await
 }

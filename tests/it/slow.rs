@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use futures_util::StreamExt;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::world::{LIMIT, World, token, until};
+use crate::world::{LIMIT, Settings, World, token, until};
 
 /// A session with a small receive buffer, so that it is full soon.
 async fn sluggard(world: &World) -> WebSocketStream<TcpStream> {
@@ -114,4 +114,41 @@ async fn a_send_without_progress_ends_the_session() {
     })
     .await;
     assert_eq!(world.daemon.metric("pgherald_sessions ").await, 0.0);
+}
+
+#[tokio::test]
+async fn the_more_sessions_are_told_to_refetch_the_longer_they_may_take() {
+    let world = World::with(slow_application).await;
+    let daemons =
+        [slow_application(Settings::new(&world.database.url)), slow_application(Settings::new(&world.database.url))];
+    let (second, third) = (daemons[0].start().await, daemons[1].start().await);
+    let mut browsers = Vec::new();
+    for (daemon, sessions, expected_ms) in [(&world.daemon, 1, 1000), (&second, 2, 2000), (&third, 5, 4000)] {
+        for _ in 0..sessions {
+            browsers.push((daemon.browser("alice", "7").await, expected_ms));
+        }
+    }
+    // Whoever else asks for it is this connection.
+    let listeners = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() \
+                     and (query like 'notify pgherald%' or query like '%pg_sequence_last_value%')";
+    until("three listeners", async || {
+        world.database.client.query(&format!("select pid {listeners}"), &[]).await.unwrap().len() == 3
+    })
+    .await;
+    world.run(&format!("select pg_terminate_backend(pid) {listeners}")).await;
+    for (browser, expected_ms) in &mut browsers {
+        let frame = browser.frame().await;
+        assert_eq!(frame["data"], json!({ "reason": "database_reconnected", "spread_ms": expected_ms }));
+    }
+    // Whoever comes back to such a daemon is one more.
+    let mut late = third.browser("alice", "7&since=unknown").await;
+    let frame = late.frame().await;
+    let spread_ms = frame["data"]["spread_ms"].as_u64().unwrap();
+    assert!((1001..=4000).contains(&spread_ms), "{frame}");
+}
+
+/// It takes one refetch a second.
+fn slow_application(settings: Settings) -> Settings {
+    let settings = settings.set("limits.reconnect_spread", "100ms").set("limits.reconnect_spread_max", "4s");
+    settings.set("limits.refetches_per_second", "1").set("database.heartbeat_interval", "200ms")
 }

@@ -246,6 +246,11 @@ fn settings_that_contradict_each_other_are_told() {
         &[],
         &["limits.drain_spread: must be two seconds below limits.drain_grace"],
     );
+    refused(
+        "[limits]\nreconnect_spread = \"2m\"\n",
+        &[],
+        &["limits.reconnect_spread: is longer than limits.reconnect_spread_max"],
+    );
     refused("[limits]\nframe_bytes = 4096\n", &[], &["limits.token_bytes: is larger than limits.frame_bytes"]);
     refused("[http]\nwebsocket_paths = []\n", &[], &["http.websocket_paths"]);
     refused("[http]\nwebsocket_paths = [\"ws\"]\n", &[], &["http.websocket_paths"]);

@@ -159,6 +159,59 @@ fn a_reconnect_goes_to_those_who_subscribed_to_something() {
     assert!(!alice.outbox.is_empty() && nobody.outbox.is_empty());
 }
 
+/// The `spread_ms` of what waits for these, a frame each.
+fn spreads(sessions: &[&Membership]) -> Vec<u64> {
+    let spread = |session: &&Membership| {
+        let frames = frames(session);
+        assert_eq!(frames.len(), 1, "{frames:?}");
+        frames[0]["data"]["spread_ms"].as_u64().unwrap()
+    };
+    sessions.iter().map(spread).collect()
+}
+
+/// One that spreads from 2 s to 9 s, a second for each session.
+fn slow_application(limits: Limits) -> Arc<Hub> {
+    let limits = Limits { refetches_per_second: 1, reconnect_spread_max: Duration::from_secs(9), ..limits };
+    Hub::new(&limits, Duration::ZERO)
+}
+
+#[test]
+fn a_reconnect_is_spread_over_longer_the_more_are_told() {
+    // Little time goes by between two calls, and whole seconds are told apart.
+    let about = |spreads: Vec<u64>| spreads.iter().map(|ms| (ms + 500) / 1000).collect::<Vec<_>>();
+    let hub = slow_application(limits());
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
+    hub.reconnect_everyone(Reason::DatabaseReconnected);
+    assert_eq!(about(spreads(&[&alice, &bob, &carol])), [3, 3, 3]);
+    // Those who come back are told one by one, and what was told before still counts.
+    let gap = |name| session(&hub, name, json!({ "project_id": "7", "since": "unknown" }));
+    let (dora, emil) = (gap("dora"), gap("emil"));
+    assert_eq!(about(spreads(&[&dora, &emil])), [4, 5]);
+    hub.reconnect_everyone(Reason::NotificationDropped);
+    assert_eq!(about(spreads(&[&alice, &bob, &carol, &dora, &emil])), [9, 9, 9, 9, 9], "the longest");
+
+    let hub = slow_application(Limits { mailbox_frames: 4, ..limits() });
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
+    hub.hold(&Scope::Project(project("7")));
+    (1..=5).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
+    hub.release(&doubt(&hub), &allow(&["alice", "bob", "carol"]));
+    assert_eq!(about(spreads(&[&alice, &bob, &carol])), [3, 3, 3], "the members of the project");
+
+    let hub = slow_application(Limits { mailbox_frames: 4, ..limits() });
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
+    for table in ["a", "b", "c", "d", "e"] {
+        publish(&hub, &json!({ "table": table, "action": "UPDATE", "project_id": "7", "ids": ["1"] }), None);
+    }
+    let mut found = about(spreads(&[&alice, &bob, &carol]));
+    found.sort_unstable();
+    assert_eq!(found, [2, 2, 3], "slow readers, one after the other, whoever was first");
+    // Rows that become their resource are no refetch of everything.
+    (1..=9).for_each(|_| publish(&hub, &tasks("7", &["1"]), None));
+    assert_eq!(told(&alice)[0], "task 7/*");
+    hub.reconnect_everyone(Reason::DatabaseReconnected);
+    assert_eq!(about(spreads(&[&bob]))[0], 6, "three slow readers, and all three now");
+}
+
 #[test]
 fn nothing_follows_a_close_frame() {
     let hub = hub();

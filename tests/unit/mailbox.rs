@@ -136,7 +136,7 @@ impl Wire {
     }
 
     fn put(&mut self, project_id: &str, resource: &str, ids: &[u64]) -> Option<Coarsening> {
-        self.mailbox.put(&event(project_id, resource, ids, None), NOW, SPREAD)
+        self.mailbox.put(&event(project_id, resource, ids, None), NOW, || SPREAD)
     }
 
     /// Writes all and asserts what the client has read from the start.
@@ -372,7 +372,7 @@ proptest! {
                     let (project, resource) = (format!("p{project}"), format!("r{resource}"));
                     let ids: Vec<u64> = (row..row + u64::from(rows)).collect();
                     cursor += 1;
-                    wire.mailbox.put(&event(&project, &resource, &ids, Some(cursor)), NOW, SPREAD);
+                    wire.mailbox.put(&event(&project, &resource, &ids, Some(cursor)), NOW, || SPREAD);
                     // Without rows it is the whole resource, whose row of no number only `*` covers.
                     row += u64::from(rows.max(1));
                     let rows = if ids.is_empty() { vec![u64::MAX] } else { ids };

@@ -18,5 +18,6 @@ mod quota;
 mod repeats;
 mod report;
 mod resource;
+mod spread;
 mod token;
 mod websocket;
