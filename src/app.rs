@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -25,6 +26,7 @@ use crate::dialogue::Context;
 use crate::gate::Gate;
 use crate::hub::Hub;
 use crate::keyring::{Keyring, KeyringError};
+use crate::line::Line;
 use crate::listener::Listener;
 use crate::metrics as m;
 use crate::routes::{self, Doors};
@@ -129,6 +131,7 @@ impl App {
         };
         let doors = Arc::new(Doors {
             websocket_paths: config.http.websocket_paths.clone(),
+            event_paths: config.http.event_paths.clone(),
             gate: Gate::new(&config, &context, &database, listener.up()),
             admin: Admin::new(&config, &context),
             context: Arc::clone(&context),
@@ -208,12 +211,25 @@ async fn accept(socket: TcpListener, doors: Arc<Doors>, connections_max: usize, 
         };
         // Sessions inherit it. Without it, small frames wait for the client's acknowledgement: five messages took 40 ms, not 10.
         let _ = stream.set_nodelay(true);
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone()).with_upgrades();
+        let (line, handle) = Line::new(stream);
+        let (service, known) = (service.clone(), handle.clone());
+        let service = service_fn(move |mut request| {
+            request.extensions_mut().insert(known.clone());
+            service.call(request)
+        });
+        let connection = http.serve_connection(line, service).with_upgrades();
         connections.spawn(async move {
             let mut connection = pin!(connection);
-            if timeout(header_timeout * HTTP_HEAD_TIMES_MAX, connection.as_mut()).await.is_err() {
-                connection.as_mut().graceful_shutdown();
-                let _ = timeout(header_timeout, connection).await;
+            let served = async {
+                if timeout(header_timeout * HTTP_HEAD_TIMES_MAX, connection.as_mut()).await.is_err() {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = timeout(header_timeout, connection.as_mut()).await;
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                // What is left of hyper goes; its socket has become a session's.
+                () = handle.taken() => {}
             }
             drop(permit);
         });

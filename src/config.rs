@@ -81,6 +81,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Where WebSockets are accepted.
     pub websocket_paths: Vec<String>,
+    /// Where event streams begin; empty = nowhere.
+    pub event_paths: Vec<String>,
     /// `Origin` headers that may connect; empty = all (a token is needed in any case).
     pub allowed_origins: Vec<String>,
 }
@@ -244,6 +246,7 @@ impl Config {
             http: Http {
                 listen: s.parsed("http.listen", "127.0.0.1:8080", "an address and a port such as 0.0.0.0:8080"),
                 websocket_paths: s.list("http.websocket_paths", &["/ws", "/api/v1/messages/ws"]),
+                event_paths: s.list("http.event_paths", &["/events"]),
                 allowed_origins: s.list("http.allowed_origins", &[]),
             },
             auth: Auth {
@@ -320,6 +323,10 @@ impl Config {
         }
         if self.http.websocket_paths.is_empty() || self.http.websocket_paths.iter().any(|path| !path.starts_with('/')) {
             s.refuse("http.websocket_paths", "must name at least one path, each starting with /", ());
+        }
+        let known = |path: &String| self.http.websocket_paths.contains(path);
+        if self.http.event_paths.iter().any(|path| !path.starts_with('/') || known(path)) {
+            s.refuse("http.event_paths", "must each start with / and be none of http.websocket_paths", ());
         }
         if self.limits.drain_spread + FAREWELL_TIMEOUT > self.limits.drain_grace {
             s.refuse("limits.drain_spread", "must be two seconds below limits.drain_grace: lower it", ());

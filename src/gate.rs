@@ -3,26 +3,33 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use warp::http::StatusCode;
-use warp::http::header::HeaderMap;
+use warp::http::header::{HeaderMap, HeaderName, ORIGIN};
+use warp::http::{HeaderValue, StatusCode};
 
 use crate::access::{Unavailable, Verdict};
+use crate::address::Address;
 use crate::config::Config;
+use crate::cursor::Cursor;
 use crate::database::Database;
 use crate::dialogue::{Arrival, Context};
 use crate::event::ProjectId;
 use crate::hub::Full;
 use crate::membership::Membership;
-use crate::protocol::{BAD_FORMAT, Form, Format, Subscribe, Wanted, Wire};
+use crate::protocol::{Wanted, Wire};
 use crate::quota::Quota;
+use crate::stream::{self, Opening};
 use crate::token::{Claims, TokenError};
-use crate::upgrade::{Handshake, HandshakeError};
+use crate::upgrade::{Handshake, HandshakeError, bearer, text};
 
 /// How long a probe's look at the pool is good: probes are open to all and must not load the database.
 const POOL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The last `id` that a browser heard on the stream that broke.
+pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// A request turned away; the text may be shown.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -77,18 +84,6 @@ pub struct Gate {
     pool_look: Mutex<Option<(Instant, bool)>>,
 }
 
-/// The query string of a session's address.
-#[derive(Default)]
-struct Query {
-    project_id: Option<String>,
-    since: Option<String>,
-    access_token: Option<String>,
-    topics: Option<String>,
-    filter: Option<String>,
-    format: Option<String>,
-    batch: Option<String>,
-}
-
 impl Gate {
     /// A gate for `context`'s sessions.
     pub fn new(
@@ -118,10 +113,10 @@ impl Gate {
             return Err(Refused::Draining);
         }
         self.check_origin(handshake.origin.as_deref())?;
-        let mut query = Query::parse(query);
+        let mut query = Address::parse(query);
         let access_token = query.access_token.take();
-        let form = query.form(Wire::WebSocket)?;
-        let subscribe = query.subscribe(form)?;
+        let form = query.form(Wire::WebSocket).map_err(Refused::Malformed)?;
+        let subscribe = query.subscribe(form).map_err(Refused::Malformed)?;
         let claims = self.authenticate(handshake.token.as_deref(), access_token.as_deref()).await?;
         let mut generation = None;
         if let (Some(claims), Some((_, wanted))) = (&claims, &subscribe) {
@@ -132,15 +127,47 @@ impl Gate {
         }
         let subject = claims.as_ref().map(|claims| &claims.subject);
         let membership = Membership::join(&self.context.hub, subject, Wire::WebSocket, subscribe.is_some())?;
-        if let (Some(claims), Some((_, wanted)), Some(mut generation)) = (&claims, &subscribe, generation) {
-            let access = &self.context.access;
-            // Asked again where the members have changed since.
-            while !membership.subscribe(wanted, || access.generation(&wanted.project) == generation, |_| None)? {
-                generation = self.authorize(claims, &wanted.project).await?;
-            }
+        if let (Some(claims), Some((_, wanted)), Some(generation)) = (&claims, &subscribe, generation) {
+            self.subscribe(&membership, claims, wanted, generation, |_| None).await?;
         }
         let implied = subscribe.filter(|_| claims.is_none()).map(|(subscribe, _)| Box::new(subscribe));
         Ok((handshake, Box::new(Arrival { membership, claims, form, implied })))
+    }
+
+    /// Judges a request for an event stream. No frame can bring a token later, so it must be here.
+    pub async fn admit_stream(&self, headers: &HeaderMap, query: &str) -> Result<Box<Opening>, Refused> {
+        self.check_pace()?;
+        if self.context.drain.is_cancelled() {
+            return Err(Refused::Draining);
+        }
+        self.check_origin(text(headers, &ORIGIN))?;
+        let mut query = Address::parse(query);
+        let access_token = query.access_token.take();
+        // Browsers send it when they come back, with the address of the first time.
+        let last_seen = headers.get(LAST_EVENT_ID).filter(|cursor| !cursor.is_empty());
+        query.since = last_seen.map(|cursor| String::from_utf8_lossy(cursor.as_bytes()).into()).or(query.since);
+        let form = query.form(Wire::EventStream).map_err(Refused::Malformed)?;
+        let subscribe = query.subscribe(form).map_err(Refused::Malformed)?;
+        let (_, wanted) = subscribe.ok_or_else(|| Refused::Malformed("name a project: ?project_id=7".into()))?;
+        let claims = self.authenticate(bearer(headers), access_token.as_deref()).await?.ok_or(TokenError::Missing)?;
+        let generation = self.authorize(&claims, &wanted.project).await?;
+        if self.context.drain.is_cancelled() {
+            return Err(Refused::Draining);
+        }
+        let membership = Membership::join(&self.context.hub, Some(&claims.subject), Wire::EventStream, true)?;
+        membership.outbox.answer(stream::head(self.allow_origin(headers).as_ref()));
+        let answer = |cursor| Some(stream::subscribed(&wanted.project, cursor));
+        self.subscribe(&membership, &claims, &wanted, generation, answer).await?;
+        Ok(Box::new(Opening { membership, expires_at: claims.expires_at }))
+    }
+
+    /// What `Access-Control-Allow-Origin` answers to a page of another origin; `None` = nothing.
+    pub fn allow_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        let origin = headers.get(ORIGIN)?;
+        if self.allowed_origins.is_empty() {
+            return Some(HeaderValue::from_static("*"));
+        }
+        self.check_origin(origin.to_str().ok()).is_ok().then(|| origin.clone())
     }
 
     /// Why the daemon is not ready; empty = ready.
@@ -193,6 +220,22 @@ impl Gate {
         Ok(Some(self.context.keyring.verify(token).await?))
     }
 
+    /// Subscribes with an answer of this generation, and asks again where the members have changed since.
+    async fn subscribe(
+        &self,
+        membership: &Membership,
+        claims: &Claims,
+        wanted: &Wanted,
+        mut generation: u64,
+        answer: impl Fn(Option<Cursor>) -> Option<Bytes>,
+    ) -> Result<(), Refused> {
+        let access = &self.context.access;
+        while !membership.subscribe(wanted, || access.generation(&wanted.project) == generation, &answer)? {
+            generation = self.authorize(claims, &wanted.project).await?;
+        }
+        Ok(())
+    }
+
     /// The generation of the answer.
     async fn authorize(&self, claims: &Claims, project: &ProjectId) -> Result<u64, Refused> {
         match self.context.access.allowed(claims, project).await {
@@ -200,49 +243,5 @@ impl Gate {
             Ok(_) => Err(Refused::Forbidden),
             Err(Unavailable) => Err(Refused::Unavailable),
         }
-    }
-}
-
-impl Query {
-    fn parse(text: &str) -> Self {
-        let mut query = Self::default();
-        for (key, value) in form_urlencoded::parse(text.as_bytes()) {
-            let place = match &*key {
-                "project_id" => &mut query.project_id,
-                "since" => &mut query.since,
-                "access_token" => &mut query.access_token,
-                "topics" => &mut query.topics,
-                "filter" => &mut query.filter,
-                "format" => &mut query.format,
-                "batch" => &mut query.batch,
-                _ => continue,
-            };
-            *place = Some(value.into_owned());
-        }
-        query
-    }
-
-    /// How changes are told to this session, where a subscription does not say.
-    fn form(&self, wire: Wire) -> Result<Form, Refused> {
-        let malformed = |what: &str| Refused::Malformed(what.into());
-        let word = self.format.as_deref().map(|word| Format::parse(word).ok_or_else(|| malformed(BAD_FORMAT)));
-        let batch = match self.batch.as_deref() {
-            None | Some("false" | "0") => false,
-            Some("true" | "1") => true,
-            Some(_) => return Err(malformed("batch is true or false")),
-        };
-        Ok(Form { format: word.transpose()?.unwrap_or_default(), batch, wire })
-    }
-
-    /// The implied first subscription, if the address names a project.
-    fn subscribe(self, form: Form) -> Result<Option<(Subscribe, Wanted)>, Refused> {
-        let Some(project_id) = self.project_id else { return Ok(None) };
-        let topics = self.topics.map(|topics| topics.split(',').map(str::to_owned).collect());
-        let filter = self.filter.map(|filter| serde_json::from_str(&filter)).transpose();
-        let filter = filter.map_err(|_| Refused::Malformed("filter is no JSON: {\"parent_id\": \"9\"}".into()))?;
-        let subscribe =
-            Subscribe { project_id, topics, filter, since: self.since, implied: true, ..Subscribe::default() };
-        let wanted = subscribe.wanted(form).map_err(|refusal| Refused::Malformed(refusal.message))?;
-        Ok(Some((subscribe, wanted)))
     }
 }

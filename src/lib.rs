@@ -28,6 +28,7 @@ pub mod websocket;
 
 pub mod protocol;
 
+pub mod address;
 pub mod encoding;
 
 pub mod certificate;
@@ -88,10 +89,13 @@ pub mod warden;
 pub mod doctor;
 
 pub mod dialogue;
+pub mod line;
 pub mod listener;
 
 pub mod session;
 pub mod upgrade;
+
+pub mod stream;
 
 // 4: doors
 pub mod gate;

@@ -93,7 +93,7 @@ pub enum Need {
 }
 
 impl Outbox {
-    /// One that keeps its frames until it has a socket, or is asked for them.
+    /// One that keeps its frames until it has a socket.
     pub fn new(frames_max: usize, wire: Wire) -> Self {
         let state = State {
             mailbox: Mailbox::new(frames_max, wire),
@@ -199,8 +199,7 @@ impl Outbox {
         self.lock().mailbox.answers()
     }
 
-    /// What waits, for an event stream, which is asked for it: at least one run of frames, else as much as fits into
-    /// `bytes_max`.
+    /// What waits, for who has no socket: at least one run of frames, else as much as fits into `bytes_max`.
     pub fn take(&self, bytes_max: usize) -> Bytes {
         let (mut state, mut out) = (self.lock(), Vec::new());
         while !state.mailbox.is_empty() {
@@ -218,12 +217,7 @@ impl Outbox {
 
     /// Writes what the socket takes now. While the session waits for a full socket, this does nothing.
     pub fn flush(&self) {
-        let Some(socket) = self.socket.get() else {
-            if self.wire == Wire::EventStream {
-                self.wake.notify_one();
-            }
-            return;
-        };
+        let Some(socket) = self.socket.get() else { return };
         let mut state = self.lock();
         while state.flow == Flow::Open && !state.mailbox.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];

@@ -261,6 +261,13 @@ pub enum ServerFrame<'a> {
     },
     /// No.
     Error(&'a Refusal),
+    /// The stream is over; a WebSocket has its close frame instead.
+    Close {
+        /// As of a close frame.
+        code: u16,
+        /// For people.
+        reason: &'a str,
+    },
     /// Anything held of the project, or of all projects without one, may be stale.
     Reconnect {
         /// Absent = all projects of the session.
@@ -287,10 +294,11 @@ impl ServerFrame<'_> {
         ServerFrame::Reconnect { project_id: project.map(ProjectId::as_str), data }.encode(wire)
     }
 
-    /// JSON, ready for any socket.
+    /// JSON, ready for any socket. The cursor of `subscribed` is where a browser comes back to.
     pub fn encode(&self, wire: Wire) -> Bytes {
+        let cursor = if let Self::Subscribed { cursor, .. } = self { cursor.as_deref() } else { None };
         let mut out = Vec::new();
-        append(self, None, wire, &mut out);
+        append(self, cursor, wire, &mut out);
         out.into()
     }
 }

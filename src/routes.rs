@@ -9,8 +9,9 @@ use hyper::upgrade::OnUpgrade;
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use warp::http::header::{
-    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE,
-    WWW_AUTHENTICATE,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName,
+    RETRY_AFTER, SEC_WEBSOCKET_VERSION, UPGRADE, VARY, WWW_AUTHENTICATE,
 };
 use warp::http::{HeaderValue, Method, StatusCode};
 use warp::path::{FullPath, Tail};
@@ -20,8 +21,10 @@ use warp::{Filter, Rejection, Reply};
 use crate::admin::{Admin, Denied};
 use crate::dialogue::Context;
 use crate::gate::{Gate, Refused};
+use crate::line::Handle;
 use crate::metrics as m;
 use crate::session;
+use crate::stream;
 use crate::upgrade;
 
 /// A session to run on a task of its own.
@@ -31,6 +34,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 pub struct Doors {
     /// Where sessions are accepted.
     pub websocket_paths: Vec<String>,
+    /// Where event streams begin.
+    pub event_paths: Vec<String>,
     /// Who gets in.
     pub gate: Gate,
     /// The rooms of administrators.
@@ -65,6 +70,16 @@ pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = In
         .and(query)
         .and(warp::ext::optional::<OnUpgrade>())
         .then(open_session);
+    let events = with()
+        .and(warp::path::full())
+        .and_then(async |doors: Arc<Doors>, path: FullPath| {
+            if doors.event_paths.iter().any(|known| known == path.as_str()) { Ok(doors) } else { Err(warp::reject()) }
+        })
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(query)
+        .and(warp::ext::optional::<Handle>())
+        .then(events);
     let live = at("live").map(|| "live\n".into_response());
     let ready = at("ready").and(with()).then(async |doors: Arc<Doors>| readiness(&doors.gate.unready().await));
     let metrics = at("metrics").and(with()).map(|doors: Arc<Doors>| {
@@ -78,7 +93,17 @@ pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = In
         .and(query)
         .and(warp::header::headers_cloned())
         .then(administer);
-    live.or(ready).unify().or(metrics).unify().or(websocket).unify().or(admin).unify().recover(refuse_unknown)
+    live.or(ready)
+        .unify()
+        .or(metrics)
+        .unify()
+        .or(events)
+        .unify()
+        .or(websocket)
+        .unify()
+        .or(admin)
+        .unify()
+        .recover(refuse_unknown)
 }
 
 async fn open_session(doors: Arc<Doors>, headers: HeaderMap, query: String, upgrade: Option<OnUpgrade>) -> Response {
@@ -114,6 +139,52 @@ async fn administer(doors: Arc<Doors>, method: Method, path: Tail, query: String
         }
     };
     with_header(reply, CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+/// Pages of other origins may read these answers, refusals too, where their origin is allowed.
+async fn events(
+    doors: Arc<Doors>,
+    method: Method,
+    headers: HeaderMap,
+    query: String,
+    line: Option<Handle>,
+) -> Response {
+    let mut reply = match method {
+        Method::GET => open_stream(&doors, &headers, &query, line).await,
+        Method::OPTIONS => preflight(),
+        _ => {
+            let reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET is served here");
+            with_header(reply, ALLOW, HeaderValue::from_static("GET, OPTIONS"))
+        }
+    };
+    if let Some(origin) = doors.gate.allow_origin(&headers) {
+        reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        reply.headers_mut().insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+    }
+    with_header(reply, VARY, HeaderValue::from_static("origin"))
+}
+
+/// Returns a refusal, or never: then the answer is the stream's.
+async fn open_stream(doors: &Doors, headers: &HeaderMap, query: &str, line: Option<Handle>) -> Response {
+    let opening = match doors.gate.admit_stream(headers, query).await {
+        Ok(opening) => opening,
+        Err(refused) => return refusal(&refused),
+    };
+    let Some(socket) = line.and_then(|line| line.take()) else {
+        return refusal(&Refused::Malformed("read the answer before this one first".into()));
+    };
+    let context = Arc::clone(&doors.context);
+    (doors.spawn)(Box::pin(async move { stream::run(opening, socket, &context).await }));
+    std::future::pending().await
+}
+
+/// What a browser asks before it sends a header of the page's own.
+fn preflight() -> Response {
+    let reply = warp::reply::with_status("", StatusCode::NO_CONTENT).into_response();
+    let reply = with_header(reply, ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+    let allowed = HeaderValue::from_static("authorization, cache-control, last-event-id");
+    let reply = with_header(reply, ACCESS_CONTROL_ALLOW_HEADERS, allowed);
+    with_header(reply, ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"))
 }
 
 fn readiness(unready: &[&str]) -> Response {

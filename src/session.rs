@@ -57,18 +57,7 @@ pub async fn run(arrival: Box<Arrival>, stream: TcpStream, early: Bytes, context
     drop(early);
     let end = session.live(socket, &outbox, &context.drain).await;
     drop(session);
-    match end {
-        End::Close(close, reason) => {
-            let (code, _, _) = close.describe();
-            counter!(m::CLOSED, "code" => code.to_string()).increment(1);
-            outbox.close(frame::close(code, &reason));
-            // Whoever does not take part in the farewell loses it, not us.
-            let _ = timeout(FAREWELL_TIMEOUT, farewell(socket, &outbox)).await;
-        }
-        End::Gone(why) => {
-            counter!(m::CLOSED, "code" => why).increment(1);
-        }
-    }
+    part(end, socket, &outbox, frame::close).await;
 }
 
 impl Session<'_> {
@@ -153,10 +142,7 @@ impl Session<'_> {
     /// is suspended, the token's does not.
     fn expires_at(&mut self, now: Instant) -> Instant {
         let Some(expires_at) = self.dialogue.expires_at() else { return self.opened + self.limits.auth_timeout };
-        let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let steady = Duration::try_from(clock_gettime(STEADY)).unwrap_or_default();
-        let left = self.expiry.left(expires_at.saturating_add(self.leeway_seconds), steady, wall);
-        now + left.min(Duration::from_secs(86_400))
+        now + left(&mut self.expiry, expires_at.saturating_add(self.leeway_seconds))
     }
 
     /// Takes what the socket has. False = the client is gone.
@@ -172,6 +158,27 @@ impl Session<'_> {
             }
             Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
         }
+    }
+}
+
+/// How long a token that ends at `ends_at` is still good; a day, where it is longer.
+pub(crate) fn left(expiry: &mut Expiry, ends_at: u64) -> Duration {
+    let wall = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let steady = Duration::try_from(clock_gettime(STEADY)).unwrap_or_default();
+    expiry.left(ends_at, steady, wall).min(Duration::from_secs(86_400))
+}
+
+/// Counts the end, and says goodbye with `close` where there is somebody to say it to.
+pub(crate) async fn part(end: End, socket: &TcpStream, outbox: &Outbox, close: impl FnOnce(u16, &str) -> Bytes) {
+    match end {
+        End::Close(why, reason) => {
+            let (code, _, _) = why.describe();
+            counter!(m::CLOSED, "code" => code.to_string()).increment(1);
+            outbox.close(close(code, &reason));
+            // Whoever does not take part in the farewell loses it, not us.
+            let _ = timeout(FAREWELL_TIMEOUT, farewell(socket, outbox)).await;
+        }
+        End::Gone(why) => counter!(m::CLOSED, "code" => why).increment(1),
     }
 }
 

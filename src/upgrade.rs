@@ -5,7 +5,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use sha1::{Digest, Sha1};
 use tokio::net::TcpStream;
 use warp::http::header::{
@@ -15,6 +14,7 @@ use warp::http::header::{
 use warp::http::{HeaderValue, StatusCode};
 use warp::reply::Response;
 
+use crate::line::{self, Line};
 use crate::protocol::SUBPROTOCOL;
 
 /// The prefix of the subprotocol that carries a token: browsers can set no header but this one.
@@ -93,13 +93,11 @@ pub fn accept_key(key: &str) -> Option<String> {
 }
 
 /// The bare stream once the 101 has left, and what the client sent right behind its request. Nothing of hyper
-/// stays: kept alive, its buffers cost 5 to 9 KB a session, and its finished task another 1.7 KB, which the socket's
-/// registration would hold by its waker. So the socket is registered anew.
+/// stays: kept alive, its buffers cost 5 to 9 KB a session.
 pub async fn stream(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
     let upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    let stream = TcpStream::from_std(parts.io.into_inner().into_std().ok()?).ok()?;
-    Some((stream, parts.read_buf))
+    let parts = upgraded.downcast::<Line>().ok()?;
+    Some((line::renewed(parts.io.into_socket()?)?, parts.read_buf))
 }
 
 /// The token of `Authorization: Bearer` (RFC 6750, section 2.1); empty where the scheme stands alone. Other
@@ -110,7 +108,8 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+/// A header that is text.
+pub fn text<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 

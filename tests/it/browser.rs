@@ -66,20 +66,7 @@ impl Browser {
 
     /// The next frame, in short: `task UPDATE 7/1`, `task DELETE 7/*`, `reconnect slow_consumer`, or its type.
     pub async fn short(&mut self) -> String {
-        let frame = self.frame().await;
-        let text = |value: &Value| value.as_str().unwrap_or("*").to_owned();
-        match frame["type"].as_str() {
-            Some("cache_invalidate") => {
-                let (data, action) = (&frame["data"], text(&frame["action"]));
-                assert_eq!(
-                    [&frame["resource"], &frame["action"], &frame["project_id"]],
-                    [&data["resource"], &data["action"], &data["project_id"]]
-                );
-                format!("{} {action} {}/{}", text(&frame["resource"]), text(&frame["project_id"]), text(&data["id"]))
-            }
-            Some("reconnect") => format!("reconnect {}", text(&frame["data"]["reason"])),
-            _ => text(&frame["type"]),
-        }
+        short(&self.frame().await)
     }
 
     /// Asserts that the next frames are these, in short.
@@ -109,5 +96,22 @@ impl Browser {
             }
         };
         tokio::time::timeout(LIMIT, end).await.unwrap_or_else(|_| panic!("not closed within {LIMIT:?}"))
+    }
+}
+
+/// A frame in short, see [`Browser::short`].
+pub fn short(frame: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("*").to_owned();
+    match frame["type"].as_str() {
+        Some("cache_invalidate") => {
+            let (data, action) = (&frame["data"], text(&frame["action"]));
+            assert_eq!(
+                [&frame["resource"], &frame["action"], &frame["project_id"]],
+                [&data["resource"], &data["action"], &data["project_id"]]
+            );
+            format!("{} {action} {}/{}", text(&frame["resource"]), text(&frame["project_id"]), text(&data["id"]))
+        }
+        Some("reconnect") => format!("reconnect {}", text(&frame["data"]["reason"])),
+        _ => text(&frame["type"]),
     }
 }

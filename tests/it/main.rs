@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod browser;
+mod event_source;
 mod pooler;
 mod proxy;
 mod twins;
@@ -36,6 +37,7 @@ mod rights;
 mod schemas;
 mod scratch;
 mod slow;
+mod stream;
 mod tls;
 mod watch;
 mod watching;

@@ -254,6 +254,9 @@ fn settings_that_contradict_each_other_are_told() {
     refused("[limits]\nframe_bytes = 4096\n", &[], &["limits.token_bytes: is larger than limits.frame_bytes"]);
     refused("[http]\nwebsocket_paths = []\n", &[], &["http.websocket_paths"]);
     refused("[http]\nwebsocket_paths = [\"ws\"]\n", &[], &["http.websocket_paths"]);
+    refused("[http]\nevent_paths = [\"events\"]\n", &[], &["http.event_paths"]);
+    refused("[http]\nevent_paths = [\"/ws\"]\n", &[], &["http.event_paths"]);
+    assert_eq!(good("[http]\nevent_paths = []\n", &[]).http.event_paths, Vec::<String>::new());
 }
 
 #[test]

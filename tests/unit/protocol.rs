@@ -82,6 +82,7 @@ fn sent() -> Vec<(&'static str, Vec<u8>)> {
             "resource_change_batch",
             encode(&many, Some(cursor), "unused", Form { batch: true, ..resource_change }).frames,
         ),
+        ("close", ServerFrame::Close { code: 4401, reason: "token invalid or expired" }.encode(ws)),
         ("error", ServerFrame::Error(&refusal).encode(ws)),
         ("pong", ServerFrame::Pong { reference: reference("3"), cursor: Some(cursor.to_string()) }.encode(ws)),
         ("reconnect", ServerFrame::reconnect(None, Reason::DatabaseReconnected, SPREAD, ws)),
@@ -308,6 +309,25 @@ fn a_subscription_that_can_not_be_served_whole_is_refused() {
     check(json!({ "project_id": "*" }), Err("malformed"));
     check(json!({ "project_id": "x".repeat(201) }), Err("malformed"));
     check(json!({ "project_id": "a\u{0}b" }), Err("malformed"));
+}
+
+#[test]
+fn frames_are_server_sent_events_with_their_cursor_as_id() {
+    let stream = Wire::EventStream;
+    let lines = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let cursor = Cursor { transaction: 748_123, ordinal: 0, place: 0 };
+    let row = change(Action::Update, Some(&["1", "2"]), Some(TIMESTAMP));
+    let text = lines(&encode(&row, Some(cursor), "unused", Form { wire: stream, ..Form::default() }).frames);
+    let events: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!(events[0], format!("id: 748123.0\ndata: {}", golden("cache_invalidate")));
+    assert!(events[1].starts_with("id: 748123.0.1\ndata: {") && events.len() == 2, "{text}");
+    let subscribed = ServerFrame::Subscribed { reference: None, project_id: "7", cursor: Some(cursor.to_string()) };
+    assert!(lines(&subscribed.encode(stream)).starts_with("id: 748123.0\ndata: {\"type\":\"subscribed\""));
+    // What has no cursor leaves the last id as it is.
+    let close = ServerFrame::Close { code: 4401, reason: "token invalid or expired" };
+    assert_eq!(lines(&close.encode(stream)), format!("data: {}\n\n", golden("close")));
+    let reconnect = ServerFrame::reconnect(None, Reason::DatabaseReconnected, SPREAD, stream);
+    assert_eq!(lines(&reconnect), format!("data: {}\n\n", golden("reconnect")));
 }
 
 #[test]
