@@ -33,9 +33,11 @@ lint: ## Format check and clippy, warnings as errors
 postgres: # PostgreSQL's programs, from the system's packages where they are missing
 	@command -v initdb >/dev/null || tests/tools/install postgresql
 
-tools: # What the tests need besides: cargo-nextest, PgBouncer, libfaketime, peers in Python and Node, schemas of others
+tools: # What the tests need besides: cargo-nextest, PgBouncer, nginx, curl, libfaketime, peers in Python and Node, schemas of others
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tests/tools/install pgbouncer
+	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tests/tools/install nginx
+	@command -v curl >/dev/null || tests/tools/install curl
 	@compgen -G '/usr/lib*/faketime/libfaketimeMT.so.1' >/dev/null || \
 		compgen -G '/usr/lib*/*/faketime/libfaketimeMT.so.1' >/dev/null || tests/tools/install libfaketime
 	@tests/tools/peers

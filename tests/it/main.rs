@@ -3,6 +3,7 @@
 
 mod browser;
 mod event_source;
+mod nginx;
 mod pooler;
 mod proxy;
 mod twins;
@@ -38,6 +39,7 @@ mod schemas;
 mod scratch;
 mod slow;
 mod stream;
+mod stream_peers;
 mod tls;
 mod watch;
 mod watching;
