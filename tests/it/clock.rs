@@ -65,7 +65,8 @@ fn address(daemon: &Daemon) -> String {
 async fn lives(browser: &mut Browser) {
     for reference in ["1", "2"] {
         browser.send(&json!({ "type": "ping", "ref": reference })).await;
-        assert_eq!(browser.frame().await, json!({ "type": "pong", "ref": reference }));
+        let frame = browser.frame().await;
+        assert_eq!((&frame["type"], &frame["ref"]), (&json!("pong"), &json!(reference)), "{frame}");
     }
 }
 
