@@ -3,17 +3,20 @@
 //! ratios mean anything elsewhere. `SESSIONS` (default 10000) says how many are idle, a fifth of them are sent to.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use jsonwebtoken::{EncodingKey, Header, encode};
+use pgherald::alarms::{Alarm, Alarms};
 use pgherald::migrate;
 use pgherald::scratch::{Options, Scratch};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::{Child, ChildStdin, Command};
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{Notify, broadcast, watch};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
@@ -23,6 +26,7 @@ const PAYLOAD: &str =
     r#"{"resource":"task","id":"1","action":"UPDATE","project_id":"7","timestamp":"2026-11-20T17:00:00.000000Z"}"#;
 const EVENTS: usize = 200;
 const EVENTS_PER_SECOND: u64 = 50;
+const IDLE_SECONDS: u64 = 10;
 
 /// One measured server.
 struct Figures {
@@ -45,6 +49,7 @@ async fn main() -> Result<()> {
     row("KB of RSS an idle session", ours.idle_kilobytes, plain.idle_kilobytes);
     row("us of CPU a frame, 50 events a second", ours.microseconds, plain.microseconds);
     row("us of CPU a frame, 200 events at once", ours.burst_microseconds, plain.burst_microseconds);
+    deadlines(sessions).await?;
     Ok(())
 }
 
@@ -246,6 +251,66 @@ fn raise_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let maximum = getrlimit(Resource::Nofile).maximum;
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Somebody with a deadline.
+struct Sleeper {
+    alarm: Alarm,
+    wake: Notify,
+}
+
+/// What the deadlines of silent sessions cost: an alarm each and a sweep over all, beside a timer of tokio each. They
+/// lie as those of sessions do, which are pinged after half of `limits.idle_timeout`.
+async fn deadlines(sessions: usize) -> Result<()> {
+    const EVERY: Duration = Duration::from_secs(45);
+    let alarms: Arc<Alarms<Sleeper>> = Arc::default();
+    let mut milliseconds = [0.0; 2];
+    for (way, milliseconds) in milliseconds.iter_mut().enumerate() {
+        let mut tasks = JoinSet::new();
+        for place in 0..sessions {
+            let sleeper = alarms.add(|alarm| Sleeper { alarm, wake: Notify::new() });
+            let mut at = tokio::time::Instant::now() + EVERY.mul_f64(place as f64 / sessions as f64);
+            tasks.spawn(async move {
+                loop {
+                    if way == 0 {
+                        sleeper.alarm.set(at);
+                        sleeper.wake.notified().await;
+                    } else {
+                        tokio::time::sleep_until(at).await;
+                    }
+                    at = tokio::time::Instant::now() + EVERY;
+                }
+            });
+        }
+        if way == 0 {
+            let alarms = Arc::clone(&alarms);
+            tasks.spawn(async move {
+                let mut ticks = tokio::time::interval(Duration::from_millis(100));
+                loop {
+                    ticks.tick().await;
+                    alarms.sweep(tokio::time::Instant::now(), |sleeper| sleeper.wake.notify_one());
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = cpu_seconds(std::process::id())?;
+        tokio::time::sleep(Duration::from_secs(IDLE_SECONDS)).await;
+        *milliseconds = (cpu_seconds(std::process::id())? - began) * 1e3 / IDLE_SECONDS as f64;
+        tasks.shutdown().await;
+    }
+    let began = std::time::Instant::now();
+    for _ in 0..100 {
+        alarms.sweep(began.into(), |_| ());
+    }
+    let sweep = began.elapsed().as_secs_f64() * 1e6 / 100.0;
+    let ours = size_of::<Alarm>() + size_of::<u64>() + size_of::<usize>();
+    let bytes = [ours as f64, size_of::<tokio::time::Sleep>() as f64];
+    println!("\n| deadlines of {sessions} silent sessions | alarms | timers of tokio | ratio |\n|---|---|---|---|");
+    println!("| bytes a session | {} | {} | {:.2} |", bytes[0], bytes[1], bytes[0] / bytes[1]);
+    let [alarms, timers] = milliseconds;
+    println!("| ms of CPU a second | {alarms:.2} | {timers:.2} | {:.2} |", alarms / timers);
+    println!("\nA sweep over {} alarms takes {sweep:.1} us.", 2 * sessions);
+    Ok(())
 }
 
 /// What one writes first with tokio-tungstenite: a task a session, a broadcast channel, a small read buffer.

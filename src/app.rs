@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{info, warn};
@@ -44,6 +44,8 @@ const BACKLOG: u32 = 4096;
 /// A connection that is no session ends after so many times `limits.header_timeout`: one that does not read its answers
 /// would hold its place for ever.
 const HTTP_HEAD_TIMES_MAX: u32 = 6;
+/// How late a session may notice that a deadline of its own has passed: all are looked at so often.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 /// How often the histograms' memory is tidied.
 const METRICS_UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -160,6 +162,15 @@ impl App {
         let _warden = AbortOnDropHandle::new(tokio::spawn(warden::run(hub, access, config.authorize.recheck_interval)));
         let keyring = Arc::clone(&context.keyring);
         let _keys = AbortOnDropHandle::new(tokio::spawn(async move { keyring.keep_fresh().await }));
+        let hub = Arc::clone(&context.hub);
+        let _deadlines = AbortOnDropHandle::new(tokio::spawn(async move {
+            let mut ticks = interval(SWEEP_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                hub.sweep();
+            }
+        }));
         let _upkeep = AbortOnDropHandle::new(tokio::spawn(async move {
             let mut ticks = interval(METRICS_UPKEEP_INTERVAL);
             loop {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 use tokio::sync::Notify;
 
+use crate::alarms::Alarms;
 use crate::config::Limits;
 use crate::encoding::Encodings;
 use crate::event::{Invalidation, ProjectId, Scope};
@@ -27,6 +28,7 @@ const HELD_MAX: usize = 10_000;
 pub struct Hub {
     roster: Mutex<Roster>,
     next_id: AtomicU64,
+    alarms: Alarms<Outbox>,
     /// `[limits]`.
     pub limits: Limits,
     /// How long another daemon may take to notice a loss that this one has noticed.
@@ -71,6 +73,7 @@ impl Hub {
         Arc::new(Self {
             roster: Mutex::new(Roster::new(history)),
             next_id: AtomicU64::new(1),
+            alarms: Alarms::default(),
             limits: limits.clone(),
             doubt: heartbeat * 2,
             repeats: Mutex::default(),
@@ -95,7 +98,7 @@ impl Hub {
             }
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let outbox = Arc::new(Outbox::new(self.limits.mailbox_frames, wire));
+        let outbox = self.alarms.add(|alarm| Outbox::new(self.limits.mailbox_frames, wire, alarm));
         let session = Session { outbox: Arc::clone(&outbox), subject: subject.cloned(), projects: Vec::new(), quiet };
         roster.sessions.insert(id, session);
         drop(roster);
@@ -105,10 +108,20 @@ impl Hub {
 
     /// A session is over.
     pub fn leave(&self, id: u64) {
+        let mut roster = self.lock();
+        if let Some(session) = roster.sessions.get(&id) {
+            self.alarms.remove(&session.outbox.alarm);
+        }
         #[allow(clippy::cast_precision_loss, reason = "a session has few subscriptions")]
-        let subscriptions = self.lock().leave(id) as f64;
+        let subscriptions = roster.leave(id) as f64;
+        drop(roster);
         gauge!(m::SUBSCRIPTIONS).decrement(subscriptions);
         gauge!(m::SESSIONS).decrement(1);
+    }
+
+    /// Wakes the sessions whose next deadline has come; how many.
+    pub fn sweep(&self) -> usize {
+        self.alarms.sweep(tokio::time::Instant::now(), |outbox| outbox.wake.notify_one())
     }
 
     /// Tells each change to every session of its project: encoded once, then one write a session for all of `batch`,

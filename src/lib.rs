@@ -5,6 +5,7 @@
 //! `docs/architecture.md` is the map.
 
 // 0: words
+pub mod alarms;
 pub mod backoff;
 pub mod cursor;
 pub mod expiry;

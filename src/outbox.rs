@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::alarms::Alarm;
 use crate::close::Close;
 use crate::encoding::Event;
 use crate::event::ProjectId;
@@ -37,6 +38,8 @@ pub struct Outbox {
     /// Over what its frames travel.
     pub wire: Wire,
     opened_ms: u64,
+    /// Rings [`Outbox::wake`] when its session's next deadline has come.
+    pub alarm: Alarm,
     state: Mutex<State>,
     /// Tells the session to look at [`Outbox::needs`].
     pub wake: Notify,
@@ -94,7 +97,7 @@ pub enum Need {
 
 impl Outbox {
     /// One that keeps its frames until it has a socket.
-    pub fn new(frames_max: usize, wire: Wire) -> Self {
+    pub fn new(frames_max: usize, wire: Wire, alarm: Alarm) -> Self {
         let state = State {
             mailbox: Mailbox::new(frames_max, wire),
             closed: false,
@@ -105,7 +108,7 @@ impl Outbox {
             coarsened: 0,
         };
         let (socket, opened_ms) = (OnceLock::new(), since_1970(SystemTime::now()));
-        Self { socket, wire, opened_ms, state: Mutex::new(state), wake: Notify::new() }
+        Self { socket, wire, opened_ms, alarm, state: Mutex::new(state), wake: Notify::new() }
     }
 
     /// Connects the socket, once, and sends what has gathered.

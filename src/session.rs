@@ -8,7 +8,7 @@ use bytes::Bytes;
 use metrics::counter;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::close::Close;
@@ -74,6 +74,7 @@ impl Session<'_> {
                 Ok(deadline) => deadline,
                 Err(end) => return end,
             };
+            outbox.alarm.set(deadline);
             tokio::select! {
                 ready = socket.readable(), if self.dialogue.listens() => {
                     if ready.is_err() || !self.read(socket) {
@@ -93,7 +94,6 @@ impl Session<'_> {
                 () = drain.cancelled(), if self.leave_at.is_none() => {
                     self.leave_at = Some(Instant::now() + self.limits.drain_spread.mul_f64(rand::random()));
                 }
-                () = sleep_until(deadline) => {}
             }
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use warp::http::HeaderValue;
 
@@ -118,10 +118,10 @@ impl Stream<'_> {
                 return close.into();
             }
             let need = outbox.needs();
-            let deadline = match self.deadline(need, outbox) {
-                Ok(deadline) => deadline,
+            match self.deadline(need, outbox) {
+                Ok(deadline) => outbox.alarm.set(deadline),
                 Err(end) => return end,
-            };
+            }
             tokio::select! {
                 ready = socket.readable() => {
                     if let Err(end) = ready.map_err(|_| End::Gone("disconnected")).and_then(|()| self.read(socket)) {
@@ -136,7 +136,6 @@ impl Stream<'_> {
                 () = drain.cancelled(), if self.leave_at.is_none() => {
                     self.leave_at = Some(Instant::now() + self.limits.drain_spread.mul_f64(rand::random()));
                 }
-                () = sleep_until(deadline) => {}
             }
         }
     }

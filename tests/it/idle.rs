@@ -7,7 +7,7 @@ use crate::world::{LIMIT, World, until};
 
 #[tokio::test]
 async fn a_silent_session_is_pinged_and_lives_on_when_it_answers() {
-    let world = World::with(|settings| settings.set("limits.idle_timeout", "400ms")).await;
+    let world = World::with(|settings| settings.set("limits.idle_timeout", "1s")).await;
     let mut alice = world.daemon.browser("alice", "7").await;
     let mut pings = 0;
     while pings < 4 {

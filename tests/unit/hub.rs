@@ -562,3 +562,23 @@ fn what_is_held_is_bounded_over_all_projects() {
     hub.doubtful(false).iter().for_each(|doubt| _ = hub.release(doubt, &allow(&["alice"])));
     assert!(sessions.iter().all(|session| frames(session).len() == 50));
 }
+
+#[tokio::test]
+async fn a_sweep_wakes_the_sessions_whose_deadline_has_come() {
+    let hub = hub();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
+    let woken =
+        async |session: &Membership| tokio::time::timeout(Duration::ZERO, session.outbox.wake.notified()).await.is_ok();
+    for session in [&alice, &bob, &carol] {
+        woken(session).await;
+    }
+    let now = tokio::time::Instant::now();
+    alice.outbox.alarm.set(now - Duration::from_millis(5));
+    bob.outbox.alarm.set(now + Duration::from_secs(3600));
+    assert_eq!(hub.sweep(), 1, "not bob, whose time has not come, nor carol, who waits for nothing");
+    assert!(woken(&alice).await && !woken(&bob).await && !woken(&carol).await);
+    drop(alice);
+    assert_eq!(hub.sweep(), 0, "a session that has left is woken no more");
+    carol.outbox.alarm.set(now);
+    assert_eq!(hub.sweep(), 1);
+}

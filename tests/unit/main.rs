@@ -1,6 +1,7 @@
 //! What needs no server: words, forms and rules, through tables and properties.
 #![allow(clippy::unwrap_used)]
 
+mod alarms;
 mod backoff;
 mod census;
 mod certificate;
