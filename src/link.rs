@@ -1,5 +1,6 @@
 //! A connection that listens, proven to hear.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::FutureExt;
@@ -114,7 +115,10 @@ fn sort(
 ) -> Result<(), DatabaseError> {
     match message {
         Some(Ok(AsyncMessage::Notification(note))) if note.channel() == canary.channel => canary.landed.notify_one(),
-        Some(Ok(AsyncMessage::Notification(note))) => heard.push(note),
+        Some(Ok(AsyncMessage::Notification(note))) => {
+            canary.others.fetch_add(1, Ordering::Relaxed);
+            heard.push(note);
+        }
         Some(Ok(_)) => {}
         Some(Err(error)) => return Err(DatabaseError::query(&error)),
         None => return Err(DatabaseError::new("the server closed the connection")),

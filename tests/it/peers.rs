@@ -71,7 +71,9 @@ impl Peer {
     async fn subscribes(&mut self, project: &str) {
         self.prints(json!({ "peer": "opened", "subprotocol": "pgherald.v1" })).await;
         self.prints(json!({ "peer": "ponged", "payload": "between" })).await;
-        self.prints(json!({ "type": "subscribed", "ref": "é", "project_id": project })).await;
+        let subscribed = self.line().await;
+        let told = ["type", "ref", "project_id"].map(|field| subscribed[field].as_str());
+        assert_eq!(told, [Some("subscribed"), Some("é"), Some(project)], "{:?}", self.make);
     }
 
     /// After its last frame: pings of both extremes are answered, the close too.
