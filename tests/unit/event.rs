@@ -1,5 +1,7 @@
 //! Payloads: what is understood, and what is refused without harm.
 
+use std::path::Path;
+
 use pgherald::cursor::{Cursor, Ordinals};
 use pgherald::event::{Action, Invalidation, Malformed, ProjectId, Scope};
 use pgherald::resource::ResourceNames;
@@ -311,5 +313,26 @@ fn an_origin_is_kept_where_it_is_short() {
     assert_eq!(origin("17").as_deref(), Some("17"));
     for unusable in ["null", "\"\"", "{}", "true", &format!("\"{}\"", "x".repeat(401))] {
         assert_eq!(origin(unusable), None, "{unusable}");
+    }
+}
+
+#[test]
+fn every_golden_payload_is_understood() {
+    let golden = [
+        ("table", "task UPDATE 7 [1, 2]"),
+        ("table_rows", "task UPDATE 7 [1, 2]"),
+        ("table_whole", "task DELETE * *"),
+        ("table_again", "task UPDATE 7 *"),
+        ("resource", "task UPDATE 7 [1]"),
+        ("resource_numbers", "task INSERT 7 [1, 2]"),
+        ("resource_no_project", "task UPDATE * *"),
+    ];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("protocol/payloads");
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), golden.len());
+    for (name, expected) in golden {
+        let change = parse(&std::fs::read_to_string(folder.join(name).with_extension("json")).unwrap()).unwrap();
+        assert_eq!(short(&change), expected, "{name}");
+        assert_eq!([change.rows.len(), change.old_rows.len()], [if name == "table_rows" { 2 } else { 0 }; 2], "{name}");
+        assert_eq!(change.again, name == "table_again", "{name}");
     }
 }

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
 const TIMESTAMP: &str = "2026-11-20T17:00:00.123456Z";
 const SPREAD: Duration = Duration::from_secs(2);
-const FROM_CLIENTS: &[&str] = &["auth", "ping", "subscribe", "subscribe_resume", "unsubscribe"];
+const FROM_CLIENTS: &[&str] = &["auth", "ping", "ping_bare", "subscribe", "subscribe_resume", "unsubscribe"];
 
 /// The text of a golden frame: one line, exactly as it is sent.
 fn golden(name: &str) -> String {
@@ -58,15 +58,20 @@ fn encode(change: &Invalidation, cursor: Option<Cursor>, received_at: &str, form
 fn sent() -> Vec<(&'static str, Vec<u8>)> {
     let reference = |reference: &'static str| Some(reference);
     let refusal = Refusal::new("forbidden", "not a member of this project", Some("1".into()));
+    let refusal_bare = Refusal::new("not_subscribed", "there is no subscription to this project", None);
     let row = change(Action::Update, Some(&["1"]), Some(TIMESTAMP));
     let resource = change(Action::Delete, None, None);
     let echo = Invalidation { origin: Some("tab-1".into()), ..row.clone() };
     let payload = r#"{"table":"tasks","action":"UPDATE","project_id":"7","ids":["1"],"rows":[{"title":"Write it down"}],
         "timestamp":"2026-11-20T17:00:00.123456Z"}"#;
     let with_row = Invalidation::parse(payload, &ResourceNames::new(BTreeMap::new())).unwrap();
+    let payload = r#"{"table":"tasks","action":"INSERT","project_id":"7","ids":["1","2"],
+        "rows":[{"title":"Write it down"},null],"timestamp":"2026-11-20T17:00:00.123456Z"}"#;
+    let with_rows = Invalidation::parse(payload, &ResourceNames::new(BTreeMap::new())).unwrap();
     let cursor = Cursor { transaction: 748_123, ordinal: 0, place: 0 };
     let resource_change = Form { format: Format::ResourceChange, ..Form::default() };
     let batch = Form { batch: true, ..Form::default() };
+    let resource_change_batch = Form { batch: true, ..resource_change };
     let many = change(Action::Update, Some(&["1", "2", "3"]), Some(TIMESTAMP));
     let ws = Wire::WebSocket;
     let frames = [
@@ -76,23 +81,27 @@ fn sent() -> Vec<(&'static str, Vec<u8>)> {
         ("cache_invalidate_row", encode(&with_row, Some(cursor), "unused", Form::default()).frames),
         ("cache_invalidate_resource", encode(&resource, None, TIMESTAMP, Form::default()).frames),
         ("cache_invalidate_batch", encode(&many, Some(cursor), "unused", batch).frames),
+        ("cache_invalidate_batch_rows", encode(&with_rows, Some(cursor), "unused", batch).frames),
         ("resource_change", encode(&with_row, Some(cursor), "unused", resource_change).frames),
         ("resource_change_resource", encode(&resource, None, TIMESTAMP, resource_change).frames),
-        (
-            "resource_change_batch",
-            encode(&many, Some(cursor), "unused", Form { batch: true, ..resource_change }).frames,
-        ),
+        ("resource_change_origin", encode(&echo, Some(cursor), "unused", resource_change).frames),
+        ("resource_change_batch", encode(&many, Some(cursor), "unused", resource_change_batch).frames),
+        ("resource_change_batch_rows", encode(&with_rows, Some(cursor), "unused", resource_change_batch).frames),
         ("close", ServerFrame::Close { code: 4401, reason: "token invalid or expired" }.encode(ws)),
         ("error", ServerFrame::Error(&refusal).encode(ws)),
+        ("error_bare", ServerFrame::Error(&refusal_bare).encode(ws)),
         ("pong", ServerFrame::Pong { reference: reference("3"), cursor: Some(cursor.to_string()) }.encode(ws)),
+        ("pong_bare", ServerFrame::Pong { reference: None, cursor: None }.encode(ws)),
         ("reconnect", ServerFrame::reconnect(None, Reason::DatabaseReconnected, SPREAD, ws)),
         ("reconnect_project", ServerFrame::reconnect(Some(&project()), Reason::SlowConsumer, SPREAD, ws)),
         ("revoked", ServerFrame::Revoked { project_id: "7", reason: "token_renewed" }.encode(ws)),
+        ("revoked_not_a_member", ServerFrame::Revoked { project_id: "7", reason: "not_a_member" }.encode(ws)),
         (
             "subscribed",
             ServerFrame::Subscribed { reference: reference("1"), project_id: "7", cursor: Some(cursor.to_string()) }
                 .encode(ws),
         ),
+        ("subscribed_bare", ServerFrame::Subscribed { reference: None, project_id: "7", cursor: None }.encode(ws)),
         ("unsubscribed", ServerFrame::Unsubscribed { reference: reference("2"), project_id: "7" }.encode(ws)),
     ];
     frames.map(|(name, bytes)| (name, bytes.to_vec())).into()
@@ -118,22 +127,20 @@ fn every_golden_file_is_held_by_a_test() {
 fn every_golden_frame_of_a_client_is_understood() {
     for name in FROM_CLIENTS {
         let frame = ClientFrame::parse(&golden(name)).unwrap_or_else(|refusal| panic!("{name}: {refusal:?}"));
-        let shown = match frame {
+        let mut shown = match frame {
             ClientFrame::Auth { token } => json!({ "type": "auth", "token": token }),
             ClientFrame::Subscribe(Subscribe {
                 reference, project_id, topics, filter, since, format, batch, ..
             }) => {
-                let said = json!({ "type": "subscribe", "ref": reference, "project_id": project_id, "topics": topics,
-                    "filter": filter, "since": since, "format": format, "batch": batch });
-                Value::Object(
-                    said.as_object().unwrap().clone().into_iter().filter(|(_, value)| !value.is_null()).collect(),
-                )
+                json!({ "type": "subscribe", "ref": reference, "project_id": project_id, "topics": topics,
+                    "filter": filter, "since": since, "format": format, "batch": batch })
             }
             ClientFrame::Unsubscribe { reference, project_id } => {
                 json!({ "type": "unsubscribe", "ref": reference, "project_id": project_id })
             }
             ClientFrame::Ping { reference } => json!({ "type": "ping", "ref": reference }),
         };
+        shown.as_object_mut().unwrap().retain(|_, value| !value.is_null());
         assert_eq!(shown, serde_json::from_str::<Value>(&golden(name)).unwrap());
     }
 }
