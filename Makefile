@@ -33,7 +33,7 @@ lint: ## Format check and clippy, warnings as errors
 postgres: # PostgreSQL's programs, from the system's packages where they are missing
 	@command -v initdb >/dev/null || tests/tools/install postgresql
 
-tools: # What the tests need besides: cargo-nextest, PgBouncer, nginx, curl, libfaketime, peers in Python and Node, schemas of others
+tools: # What the tests need besides: cargo-nextest, PgBouncer, nginx, curl, libfaketime, peers in Python and Node, schemas of others, AsyncAPI's
 	@command -v cargo-nextest >/dev/null || cargo install --locked cargo-nextest
 	@PATH="$$PATH:/usr/sbin" command -v pgbouncer >/dev/null || tests/tools/install pgbouncer
 	@PATH="$$PATH:/usr/sbin" command -v nginx >/dev/null || tests/tools/install nginx
@@ -42,6 +42,7 @@ tools: # What the tests need besides: cargo-nextest, PgBouncer, nginx, curl, lib
 		compgen -G '/usr/lib*/*/faketime/libfaketimeMT.so.1' >/dev/null || tests/tools/install libfaketime
 	@tests/tools/peers
 	@tests/tools/schemas
+	@tests/tools/asyncapi
 
 fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run websocket -- -max_total_time=60 -max_len=4096

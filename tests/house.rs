@@ -1,10 +1,14 @@
-//! The house rules, held by tests: who imports whom, who may do what, and that the docs and the example file
-//! know every setting, metric and word of the protocol.
+//! The house rules, held by tests: who imports whom, who may do what, and that the docs, the example file and the
+//! description for programs know every setting, metric and word of the protocol.
 #![allow(clippy::unwrap_used)]
 
+#[path = "house/description.rs"]
+mod description;
 #[path = "house/source.rs"]
 mod source;
 
+#[path = "house/asyncapi.rs"]
+mod asyncapi;
 #[path = "house/docs.rs"]
 mod docs;
 #[path = "house/example.rs"]

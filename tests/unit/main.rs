@@ -1,6 +1,9 @@
 //! What needs no server: words, forms and rules, through tables and properties.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../house/description.rs"]
+mod description;
+
 mod alarms;
 mod backoff;
 mod census;

@@ -15,6 +15,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameSocket;
 
+use crate::description::description;
+
 const TIMESTAMP: &str = "2026-11-20T17:00:00.123456Z";
 const SPREAD: Duration = Duration::from_secs(2);
 const FROM_CLIENTS: &[&str] = &["auth", "ping", "ping_bare", "subscribe", "subscribe_resume", "unsubscribe"];
@@ -280,6 +282,10 @@ fn unknown_fields_and_any_order_are_fine() {
     assert_eq!(subscribe.wanted(Form::default()).unwrap().project, project());
     assert!(!subscribe.implied, "a client can't claim that its request came with the URL");
     assert!(matches!(ClientFrame::parse(r#"{"type":"p\u0069ng"}"#), Ok(ClientFrame::Ping { reference: None })));
+    for text in [text, r#"{"type":"p\u0069ng"}"#, r#"{"type":"ping","ref":null,"new":1}"#] {
+        assert!(ClientFrame::parse(text).is_ok(), "{text}");
+        description().check("hear", &serde_json::from_str(text).unwrap());
+    }
 }
 
 #[test]
@@ -291,7 +297,7 @@ fn a_subscription_that_can_not_be_served_whole_is_refused() {
         }
         let Ok(ClientFrame::Subscribe(subscribe)) = ClientFrame::parse(&frame.to_string()) else { panic!("{frame}") };
         match (subscribe.wanted(Form::default()), expected) {
-            (Ok(_), Ok(())) => {}
+            (Ok(_), Ok(())) => drop(description().check("hear", &frame)),
             (Err(refusal), Err(code)) => {
                 assert_eq!((refusal.code, refusal.reference.as_deref()), (code, Some("9")), "{frame}");
                 assert!(refusal.message.len() < 200, "{}", refusal.message);
