@@ -8,6 +8,7 @@ use tokio_tungstenite::tungstenite::http::{Request, Response};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use crate::description::description;
 use crate::world::LIMIT;
 
 pub struct Browser {
@@ -39,6 +40,7 @@ impl Browser {
             Err(Error::Http(response)) => {
                 let body: Value = serde_json::from_slice(response.body().as_deref().unwrap_or_default()).unwrap();
                 assert!(body["message"].as_str().is_some_and(|text| text.len() > 5), "{body} tells nothing");
+                description().check_refusal(response.status().as_u16(), &body);
                 (response.status().as_u16(), body["error"].as_str().unwrap().to_owned())
             }
             Err(other) => panic!("refused without an answer: {other}"),
@@ -50,7 +52,7 @@ impl Browser {
         self.socket.send(Message::text(frame.to_string())).await.unwrap();
     }
 
-    /// The next frame, whatever it is.
+    /// The next frame, whatever it is; it is as docs/asyncapi.yaml says.
     pub async fn frame(&mut self) -> Value {
         let next = async {
             loop {
@@ -61,7 +63,9 @@ impl Browser {
                 }
             }
         };
-        tokio::time::timeout(LIMIT, next).await.unwrap_or_else(|_| panic!("no frame within {LIMIT:?}"))
+        let frame = tokio::time::timeout(LIMIT, next).await.unwrap_or_else(|_| panic!("no frame within {LIMIT:?}"));
+        description().check("tell", &frame);
+        frame
     }
 
     /// The next frame, in short: `task UPDATE 7/1`, `task DELETE 7/*`, `reconnect slow_consumer`, or its type.

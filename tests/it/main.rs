@@ -1,6 +1,9 @@
 //! The whole of it, against a real PostgreSQL and over real sockets.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../house/description.rs"]
+mod description;
+
 mod browser;
 mod event_source;
 mod nginx;

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
+use crate::description::description;
 use crate::world::{Database, Url};
 
 /// The ways of watching in which the cases of [`told`] are run: what stands for `$mode` in their schemas, behind the
@@ -138,13 +139,16 @@ impl Witness {
         self.covered().await
     }
 
-    /// The rows that have been told so far, as [`rows`] has them. The daemon's own parser must read each payload.
+    /// The rows that have been told so far, as [`rows`] has them. The daemon's own parser must read each payload, and
+    /// docs/asyncapi.yaml has all that is in it.
     pub async fn covered(&mut self) -> BTreeSet<String> {
         let mut all = BTreeSet::new();
         for payload in self.payloads().await {
             let names = ResourceNames::default();
             Invalidation::parse(&payload, &names).unwrap_or_else(|error| panic!("{error}: {payload}"));
             let event: Value = serde_json::from_str(&payload).unwrap();
+            let message = description().check("listen", &event);
+            description().check_fields(message, &event);
             let text = |name: &str| event[name].as_str().map(str::to_owned);
             let (table, action) = (text("table").or(text("resource")).unwrap(), text("action").unwrap());
             let ids = event["ids"].as_array().map_or_else(
