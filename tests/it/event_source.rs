@@ -8,6 +8,7 @@ use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
 use crate::browser::short;
+use crate::description::description;
 use crate::world::{Daemon, LIMIT, token};
 
 /// What `onmessage` would get.
@@ -139,7 +140,9 @@ impl EventSource {
     pub async fn frame(&mut self) -> Value {
         let event = self.event().await.expect("an event, not the end");
         assert_eq!(event.kind, "message");
-        serde_json::from_str(&event.data).unwrap()
+        let frame = serde_json::from_str(&event.data).unwrap();
+        description().check("tellStreams", &frame);
+        frame
     }
 
     /// Asserts that the next frames are these, in short.

@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::browser::Browser;
+use crate::event_source::{EventSource, request};
 use crate::proxy::Proxy;
 use crate::world::{Daemon, Database, Settings, World, token, until};
 
@@ -34,17 +35,12 @@ async fn told(browser: &mut Browser) -> Vec<String> {
 #[tokio::test]
 async fn nothing_that_is_committed_with_or_after_the_removal_reaches_the_removed() {
     let world = World::new().await;
-    world.run("insert into project_members values (7, 'carol'), (8, 'carol')").await;
-    let mut carol = Browser::open(&format!("ws://{}/ws", world.daemon.address), Some(&token("carol"))).await.unwrap();
-    // The insert may still be on its way.
-    until("carol to be a member", async || {
-        carol.send(&json!({ "type": "subscribe", "ref": "s", "project_id": "7" })).await;
-        carol.short().await == "subscribed"
-    })
-    .await;
-    carol.subscribe("8").await;
     let mut alice = session(&world.daemon, "alice", "7").await;
-    assert!(told(&mut alice).await.len() <= 1 && told(&mut carol).await.len() <= 2);
+    world.run("insert into project_members values (8, 'carol')").await;
+    world.run("insert into project_members values (7, 'carol')").await;
+    alice.hears(&["project_members INSERT 7/7:carol"]).await;
+    let mut carol = session(&world.daemon, "carol", "7").await;
+    carol.subscribe("8").await;
     for round in 0..10 {
         world
             .run(
@@ -95,6 +91,18 @@ async fn a_session_of_the_url_that_never_spoke_is_closed() {
     world.run("delete from project_members where user_id = 'alice'").await;
     alice.hears(&["revoked"]).await;
     assert_eq!(alice.closed().await.0, 4403);
+}
+
+#[tokio::test]
+async fn an_event_stream_is_revoked_and_does_not_come_back() {
+    let world = World::new().await;
+    let mut stream = EventSource::open(&world.daemon, "alice", "").await;
+    stream.hears(&["subscribed"]).await;
+    world.run("delete from project_members where user_id = 'alice'; update tasks set done = true").await;
+    stream.hears(&["revoked"]).await;
+    stream.closes(4403, "forbidden").await;
+    let again = EventSource::request(request(&world.daemon, Some(&token("alice")), "")).await;
+    assert_eq!(again.err().map(|(status, code, _)| (status, code)), Some((403, "forbidden".to_owned())));
 }
 
 #[tokio::test]
