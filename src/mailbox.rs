@@ -146,6 +146,13 @@ impl Mailbox {
         self.push(Item::Answer(frame));
     }
 
+    /// Puts `frame` in the place of all that waits of a project: no cursor behind it may promise that this was told.
+    pub fn revoke(&mut self, project: &ProjectId, frame: Bytes) {
+        let place = self.remove(Some(project));
+        self.items.insert(place, Item::Answer(frame));
+        self.recount();
+    }
+
     /// Takes out all that waits of a project (of all projects without one); what is on its way stays. Tells where the
     /// first of it was; the end, where there was none.
     pub fn remove(&mut self, project: Option<&ProjectId>) -> usize {

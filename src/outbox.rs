@@ -162,11 +162,16 @@ impl Outbox {
         }
     }
 
-    /// Takes out what waits of `project`, and puts the `revoked` frame in without sending it. `ends` = the session had
+    /// Puts the `revoked` frame in the place of what waits of `project`, without sending it. `ends` = the session had
     /// nothing else.
     pub fn revoke(&self, project: &ProjectId, frame: Bytes, ends: bool) {
-        self.remove(project);
-        self.put_answer(frame);
+        let mut state = self.lock();
+        if state.closed {
+            let _ = state.mailbox.remove(Some(project));
+        } else {
+            state.mailbox.revoke(project, frame);
+        }
+        drop(state);
         if ends {
             self.evict(Close::Forbidden);
         }

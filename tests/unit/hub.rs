@@ -582,3 +582,17 @@ async fn a_sweep_wakes_the_sessions_whose_deadline_has_come() {
     carol.outbox.alarm.set(now);
     assert_eq!(hub.sweep(), 1);
 }
+
+#[test]
+fn no_cursor_promises_what_was_taken_back() {
+    let hub = hub();
+    let bob = session(&hub, "bob", "7");
+    publish(&hub, &tasks("7", &["1"]), 5);
+    bob.answer_with_cursor(|cursor| {
+        format!("data: {{\"type\":\"pong\",\"cursor\":\"{}\"}}\n\n", cursor.unwrap()).into()
+    });
+    hub.hold(&Scope::EveryProject);
+    assert_eq!(hub.release(&doubt(&hub), &allow(&[])), 1);
+    // Who reads no further than the pong would go on behind a change that it was never told of.
+    assert_eq!(told(&bob), ["revoked", "pong"]);
+}
