@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::cursor::Cursor;
-use crate::event::Invalidation;
+use crate::event::{Invalidation, ProjectId, Scope};
 
 /// What an entry costs beside its payload.
 const ENTRY_BYTES: usize = 300;
@@ -39,6 +39,9 @@ pub struct History {
     gone: u64,
     /// Transaction and ordinal -> the number of the entry. Of two, the older: who comes back hears more, not less.
     places: HashMap<(u64, u32), u64>,
+    /// Where members may have changed: the number of the change that says so. Who was away then may have missed what was
+    /// not for them.
+    walls: VecDeque<(u64, Scope)>,
     bytes: usize,
     /// The newest cursor and the number of its entry.
     newest: Option<(Cursor, u64)>,
@@ -52,8 +55,9 @@ pub struct History {
 impl History {
     /// An empty one with these bounds.
     pub fn new(events_max: usize, bytes_max: usize, age_max: Duration) -> Self {
-        let (entries, places) = (VecDeque::new(), HashMap::new());
-        Self { entries, gone: 0, places, bytes: 0, newest: None, doubted_until: None, events_max, bytes_max, age_max }
+        let (entries, places, walls) = (VecDeque::new(), HashMap::new(), VecDeque::new());
+        let (bytes, newest, doubted_until) = (0, None, None);
+        Self { entries, gone: 0, places, walls, bytes, newest, doubted_until, events_max, bytes_max, age_max }
     }
 
     /// Takes a change in. Returns its number; numbers only grow.
@@ -74,11 +78,27 @@ impl History {
         self.gone + self.entries.len() as u64
     }
 
+    /// The next change says that the members of these projects may have changed.
+    pub fn wall(&mut self, scope: &Scope) {
+        self.walls.push_back((self.next(), scope.clone()));
+    }
+
+    /// Whether the members of `project` may have changed since someone heard everything up to `cursor`.
+    pub fn is_walled(&self, cursor: Cursor, project: &ProjectId) -> bool {
+        let found = self.places.get(&(cursor.transaction, cursor.ordinal));
+        let between = |(number, scope): &(u64, Scope)| {
+            let concerns = matches!(scope, Scope::EveryProject) || matches!(scope, Scope::Project(of) if of == project);
+            concerns && found.is_some_and(|found| number > found)
+        };
+        self.walls.iter().any(between)
+    }
+
     /// Forgets all: something may have been missed.
     pub fn clear(&mut self) {
         self.gone = self.next();
         self.entries = VecDeque::new();
         self.places = HashMap::new();
+        self.walls = VecDeque::new();
         self.bytes = 0;
     }
 
@@ -129,6 +149,10 @@ impl History {
                 self.places.remove(&(transaction, ordinal));
             }
             self.gone += 1;
+            // Whoever is found has heard the first entry at least.
+            while self.walls.front().is_some_and(|(number, _)| *number <= self.gone) {
+                self.walls.pop_front();
+            }
         }
     }
 }

@@ -251,6 +251,7 @@ impl Hub {
     /// From now on changes of these projects wait until [`Hub::release`] says who may see them.
     pub fn hold(&self, scope: &Scope) {
         let mut roster = self.lock();
+        roster.history.wall(scope);
         for project in roster.within(scope) {
             roster.hold(&project);
         }

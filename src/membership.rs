@@ -84,7 +84,9 @@ impl Membership {
             held.joined.insert(self.id, next);
         }
         if let Some(since) = wanted.since {
-            let missed = since.ok().and_then(|cursor| roster.history.since(cursor, Instant::now()));
+            // Nobody knows any more whether this subject was a member all the time.
+            let since = since.ok().filter(|cursor| !roster.history.is_walled(*cursor, project));
+            let missed = since.and_then(|cursor| roster.history.since(cursor, Instant::now()));
             let result = if missed.is_some() { "found" } else { "gap" };
             counter!(m::RESUMES, "result" => result).increment(1);
             match missed {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pgherald::cursor::Cursor;
-use pgherald::event::{Invalidation, Scope};
+use pgherald::event::{Invalidation, ProjectId, Scope};
 use pgherald::history::{Heard, History};
 use proptest::prelude::*;
 
@@ -73,6 +73,27 @@ fn of_two_places_with_one_cursor_the_older_counts() {
     let mut history = History::new(3, usize::MAX, HOUR);
     [1, 2, 1].into_iter().for_each(|number| _ = history.push(change(Some(number)), now));
     assert_eq!(since(&mut history, 1, now), Some(vec![Some(2), Some(1)]), "who comes back hears more, not less");
+}
+
+#[test]
+fn a_wall_goes_with_what_is_before_it() {
+    let now = Instant::now();
+    let project = ProjectId::parse("7").unwrap();
+    let mut history = History::new(2, usize::MAX, HOUR);
+    history.push(change(Some(1)), now);
+    history.wall(&Scope::Project(project.clone()));
+    history.push(change(Some(2)), now);
+    assert!(history.is_walled(cursor(1), &project));
+    assert!(!history.is_walled(cursor(1), &ProjectId::parse("8").unwrap()));
+    assert!(!history.is_walled(cursor(2), &project), "this one has heard it");
+    history.push(change(Some(3)), now);
+    // Its cursor comes again, and nothing is left of the time before.
+    history.push(change(Some(1)), now);
+    assert!(!history.is_walled(cursor(1), &project));
+    history.wall(&Scope::EveryProject);
+    history.clear();
+    history.push(change(Some(4)), now);
+    assert!(!history.is_walled(cursor(4), &project));
 }
 
 proptest! {

@@ -584,6 +584,29 @@ async fn a_sweep_wakes_the_sessions_whose_deadline_has_come() {
 }
 
 #[test]
+fn who_was_away_when_the_members_changed_is_not_told_what_it_missed() {
+    let hub = hub();
+    publish(&hub, &tasks("7", &["1"]), 5);
+    hub.hold(&Scope::Project(project("7")));
+    publish(&hub, &tasks("7", &["2"]), 6);
+    let check = |since: &str, id: &str, expected: &[&str]| {
+        let alice = session(&hub, "alice", json!({ "project_id": id, "since": since }));
+        assert_eq!(told(&alice), expected, "project {id} since {since}");
+    };
+    // It may have been none of them in between.
+    check("5.0", "7", &["reconnect history_gap"]);
+    check("5.0", "8", &NOTHING);
+    // It was told of the change itself, so it was asked about.
+    publish(&hub, &tasks("7", &["3"]), 7);
+    check("6.0", "7", &["task 7/3"]);
+    hub.hold(&Scope::EveryProject);
+    publish(&hub, &tasks("*", &["4"]), 8);
+    check("7.0", "7", &["reconnect history_gap"]);
+    check("7.0", "8", &["reconnect history_gap"]);
+    check("8.0", "8", &NOTHING);
+}
+
+#[test]
 fn no_cursor_promises_what_was_taken_back() {
     let hub = hub();
     let bob = session(&hub, "bob", "7");
