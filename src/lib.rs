@@ -63,6 +63,7 @@ pub mod hub;
 pub mod keyset;
 
 pub mod census;
+pub mod doubts;
 pub mod membership;
 
 // 3: edges

@@ -10,7 +10,8 @@ use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::backoff::Backoff;
-use crate::hub::{Doubt, Hub};
+use crate::doubts::Doubt;
+use crate::hub::Hub;
 
 /// Questions at once. The pool has connections for others, too.
 const QUESTIONS_MAX: usize = 4;

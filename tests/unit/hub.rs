@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use pgherald::config::{Config, File, Limits};
 use pgherald::cursor::Cursor;
+use pgherald::doubts::Doubt;
 use pgherald::event::{Invalidation, ProjectId, Scope};
 use pgherald::history::Heard;
-use pgherald::hub::{Doubt, Full, Hub};
+use pgherald::hub::{Full, Hub};
 use pgherald::membership::Membership;
 use pgherald::protocol::{Form, Reason, Subscribe, Wanted, Wire};
 use pgherald::resource::ResourceNames;

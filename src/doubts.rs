@@ -1,0 +1,102 @@
+//! Which subscriptions the hub is not sure of any more, and the answers: nothing that a project is told after a change of
+//! its members leaves the hub before somebody has asked who may still see it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use metrics::{counter, gauge};
+
+use crate::event::{ProjectId, Scope};
+use crate::hub::{Hub, now};
+use crate::metrics as m;
+use crate::protocol::{Reason, ServerFrame};
+use crate::roster::{Project, Roster};
+
+/// Who is to be judged again.
+#[derive(Debug)]
+pub struct Doubt {
+    /// Where.
+    pub project: ProjectId,
+    /// Every subject that is subscribed, once.
+    pub subjects: Vec<Arc<str>>,
+    /// After which change of membership.
+    pub round: u64,
+}
+
+impl Hub {
+    /// From now on changes of these projects wait until [`Hub::release`] says who may see them.
+    pub fn hold(&self, scope: &Scope) {
+        let mut roster = self.lock();
+        roster.history.wall(scope);
+        for project in roster.within(scope) {
+            roster.hold(&project);
+        }
+        drop(roster);
+        self.doubts.notify_one();
+    }
+
+    /// The projects that are held; with `all`, every project.
+    pub fn doubtful(&self, all: bool) -> Vec<Doubt> {
+        let roster = self.lock();
+        let chosen = roster.projects.iter().filter(|(_, known)| all || known.held.is_some());
+        let doubt = |(project, known): (&ProjectId, &Project)| {
+            let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
+            let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
+            Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round: known.round }
+        };
+        chosen.map(doubt).collect()
+    }
+
+    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held. Void where
+    /// the membership has changed again: then the project is still held. Returns the sessions revoked.
+    pub fn release(&self, doubt: &Doubt, allowed: &HashSet<Arc<str>>) -> usize {
+        let asked: HashSet<&Arc<str>> = doubt.subjects.iter().collect();
+        let (mut due, now) = (Vec::new(), now());
+        let mut roster = self.lock();
+        let Roster { sessions, projects, kept, .. } = &mut *roster;
+        let known = projects.get_mut(&doubt.project).filter(|known| known.round == doubt.round);
+        let Some(known) = known else { return 0 };
+        let gone = |id: &u64| {
+            let subject = sessions.get(id).and_then(|session| session.subject.as_ref());
+            subject.is_some_and(|subject| asked.contains(subject) && !allowed.contains(subject))
+        };
+        let revoked: Vec<u64> = known.members.keys().copied().filter(gone).collect();
+        for id in &revoked {
+            if let (Some(member), Some(session)) = (known.members.remove(id), sessions.get_mut(id)) {
+                session.projects.retain(|project| *project != doubt.project);
+                let ends = session.quiet && session.projects.is_empty();
+                let frame = ServerFrame::Revoked { project_id: doubt.project.as_str(), reason: "not_a_member" };
+                member.outbox.revoke(&doubt.project, frame.encode(member.form.wire), ends);
+                due.push(member.outbox);
+            }
+        }
+        if let Some(held) = known.held.take() {
+            *kept -= held.len();
+            match held.changes {
+                Some(changes) => {
+                    for (number, heard) in changes {
+                        let late = |id: &u64| held.joined.get(id).is_some_and(|first| number < *first);
+                        let members = known.members.iter().filter(|(id, _)| !late(id)).map(|(_, member)| member);
+                        self.tell(&heard, 0, &doubt.project, members, &now, &mut due);
+                    }
+                }
+                None => {
+                    let spread = self.spread(known.members.len());
+                    for member in known.members.values() {
+                        member.outbox.put_reconnect(Some(&doubt.project), Reason::AccessChecked, spread);
+                        due.push(Arc::clone(&member.outbox));
+                    }
+                }
+            }
+        }
+        if known.members.is_empty() {
+            projects.remove(&doubt.project);
+        }
+        drop(roster);
+        due.iter().for_each(|outbox| outbox.flush());
+        #[allow(clippy::cast_precision_loss, reason = "far fewer sessions than a float counts")]
+        gauge!(m::SUBSCRIPTIONS).decrement(revoked.len() as f64);
+        counter!(m::REVOKED).increment(revoked.len() as u64);
+        revoked.len()
+    }
+}
