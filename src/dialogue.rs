@@ -231,8 +231,8 @@ impl<'a> Dialogue<'a> {
             Outcome::Judged(subscribe, wanted, verdict) => self.judged(subscribe, &wanted, verdict),
             Outcome::Rejudged(verdicts) => {
                 for (project, _) in verdicts.iter().filter(|(_, allowed)| !allowed) {
-                    self.membership.unsubscribe(project);
-                    self.answer(&ServerFrame::Revoked { project_id: project.as_str(), reason: "token_renewed" })?;
+                    let frame = ServerFrame::Revoked { project_id: project.as_str(), reason: "token_renewed" };
+                    self.membership.revoke(project, frame.encode(Wire::WebSocket));
                 }
                 Ok(())
             }

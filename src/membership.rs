@@ -124,6 +124,17 @@ impl Membership {
         was
     }
 
+    /// No more of `project`: `frame` says so, in the place of what waits.
+    pub fn revoke(&self, project: &ProjectId, frame: Bytes) {
+        let mut roster = self.hub.lock();
+        if roster.unsubscribe(self.id, project) {
+            gauge!(m::SUBSCRIPTIONS).decrement(1);
+        }
+        self.outbox.revoke(project, frame, false);
+        drop(roster);
+        self.outbox.flush();
+    }
+
     /// Answers with the cursor of all that this session was told; without one while some of it is held back.
     pub fn answer_with_cursor(&self, answer: impl FnOnce(Option<Cursor>) -> Bytes) {
         let roster = self.hub.lock();

@@ -610,13 +610,19 @@ fn who_was_away_when_the_members_changed_is_not_told_what_it_missed() {
 #[test]
 fn no_cursor_promises_what_was_taken_back() {
     let hub = hub();
-    let bob = session(&hub, "bob", "7");
+    let (bob, carol) = (session(&hub, "bob", "7"), session(&hub, "carol", "7"));
     publish(&hub, &tasks("7", &["1"]), 5);
-    bob.answer_with_cursor(|cursor| {
-        format!("data: {{\"type\":\"pong\",\"cursor\":\"{}\"}}\n\n", cursor.unwrap()).into()
-    });
+    for session in [&bob, &carol] {
+        session.answer_with_cursor(|cursor| {
+            format!("data: {{\"type\":\"pong\",\"cursor\":\"{}\"}}\n\n", cursor.unwrap()).into()
+        });
+    }
     hub.hold(&Scope::EveryProject);
-    assert_eq!(hub.release(&doubt(&hub), &allow(&[])), 1);
+    assert_eq!(hub.release(&doubt(&hub), &allow(&["carol"])), 1);
     // Who reads no further than the pong would go on behind a change that it was never told of.
     assert_eq!(told(&bob), ["revoked", "pong"]);
+    // The same where a new token says so.
+    carol.revoke(&project("7"), "data: {\"type\":\"revoked\"}\n\n".into());
+    assert_eq!(told(&carol), ["revoked", "pong"]);
+    assert_eq!(carol.projects(), []);
 }
