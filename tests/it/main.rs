@@ -38,6 +38,7 @@ mod recheck;
 mod resume;
 mod revoke;
 mod rights;
+mod rolling;
 mod schemas;
 mod scratch;
 mod slow;
