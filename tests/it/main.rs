@@ -30,6 +30,7 @@ mod membership;
 mod migrate;
 mod operator;
 mod options;
+mod oracle;
 mod outages;
 mod paths;
 mod peers;
