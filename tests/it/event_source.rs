@@ -118,13 +118,14 @@ impl EventSource {
 
     /// The next event; `None` = the stream is over, or broke.
     pub async fn event(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.parser.events.pop_front() {
-                return Some(event);
+        // Heartbeats are no events: they don't make the wait longer.
+        let next = async {
+            while self.parser.events.is_empty() {
+                self.parser.feed(&self.response.chunk().await.ok().flatten()?);
             }
-            let chunk = tokio::time::timeout(LIMIT, self.response.chunk()).await;
-            self.parser.feed(&chunk.unwrap_or_else(|_| panic!("nothing within {LIMIT:?}")).ok().flatten()?);
-        }
+            self.parser.events.pop_front()
+        };
+        tokio::time::timeout(LIMIT, next).await.unwrap_or_else(|_| panic!("no event within {LIMIT:?}"))
     }
 
     /// Reads what comes, event or not, until `fact` is true.
