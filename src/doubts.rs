@@ -10,7 +10,7 @@ use crate::event::{ProjectId, Scope};
 use crate::hub::{Hub, now};
 use crate::metrics as m;
 use crate::protocol::{Reason, ServerFrame};
-use crate::roster::{Project, Roster};
+use crate::roster::Roster;
 
 /// Who is to be judged again.
 #[derive(Debug)]
@@ -36,15 +36,19 @@ impl Hub {
     }
 
     /// The projects that are held; with `all`, every project.
-    pub fn doubtful(&self, all: bool) -> Vec<Doubt> {
+    pub fn doubtful(&self, all: bool) -> Vec<ProjectId> {
         let roster = self.lock();
         let chosen = roster.projects.iter().filter(|(_, known)| all || known.held.is_some());
-        let doubt = |(project, known): (&ProjectId, &Project)| {
-            let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
-            let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
-            Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round: known.round }
-        };
-        chosen.map(doubt).collect()
+        chosen.map(|(project, _)| project.clone()).collect()
+    }
+
+    /// What is to be asked about a project; take it right before asking. `None` = nobody is subscribed any more.
+    pub fn doubt(&self, project: &ProjectId) -> Option<Doubt> {
+        let roster = self.lock();
+        let known = roster.projects.get(project)?;
+        let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
+        let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
+        Some(Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round: known.round })
     }
 
     /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held. Void where

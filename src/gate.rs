@@ -23,7 +23,7 @@ use crate::protocol::{Wanted, Wire};
 use crate::quota::Quota;
 use crate::stream::{self, Opening};
 use crate::token::{Claims, TokenError};
-use crate::upgrade::{Handshake, HandshakeError, bearer, text};
+use crate::upgrade::{Handshake, HandshakeError, bearer, origin};
 
 /// How long a probe's look at the pool is good: probes are open to all and must not load the database.
 const POOL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -140,7 +140,7 @@ impl Gate {
         if self.context.drain.is_cancelled() {
             return Err(Refused::Draining);
         }
-        self.check_origin(text(headers, &ORIGIN))?;
+        self.check_origin(origin(headers).as_deref())?;
         let mut query = Address::parse(query);
         let access_token = query.access_token.take();
         // Browsers send it when they come back, with the address of the first time.
@@ -167,7 +167,7 @@ impl Gate {
         if self.allowed_origins.is_empty() {
             return Some(HeaderValue::from_static("*"));
         }
-        self.check_origin(origin.to_str().ok()).is_ok().then(|| origin.clone())
+        self.check_origin(Some(&String::from_utf8_lossy(origin.as_bytes()))).is_ok().then(|| origin.clone())
     }
 
     /// Why the daemon is not ready; empty = ready.

@@ -11,7 +11,9 @@ use tokio::time::{sleep, timeout};
 use tokio_postgres::{Client, SimpleQueryMessage};
 use tracing::warn;
 
+use crate::access::Access;
 use crate::database::DatabaseError;
+use crate::event::Scope;
 use crate::hub::Hub;
 use crate::losses::{Losses, Verdict};
 use crate::metrics as m;
@@ -60,13 +62,14 @@ pub async fn run(
     canary: &Canary,
     losses: &mut Losses,
     hub: &Hub,
+    access: &Access,
     interval: Duration,
     limit: Duration,
 ) -> DatabaseError {
     let beats = async {
         loop {
             sleep(interval).await;
-            let mut beat = pin!(beat(client, canary, losses, hub));
+            let mut beat = pin!(beat(client, canary, losses, hub, access));
             loop {
                 let before = canary.others.load(Ordering::Relaxed);
                 match timeout(limit, beat.as_mut()).await {
@@ -86,7 +89,13 @@ pub async fn run(
     }
 }
 
-async fn beat(client: &Client, canary: &Canary, losses: &mut Losses, hub: &Hub) -> Result<(), DatabaseError> {
+async fn beat(
+    client: &Client,
+    canary: &Canary,
+    losses: &mut Losses,
+    hub: &Hub,
+    access: &Access,
+) -> Result<(), DatabaseError> {
     let sent = Instant::now();
     ask(client, &format!("notify {}", canary.channel)).await?;
     canary.landed.notified().await;
@@ -96,6 +105,11 @@ async fn beat(client: &Client, canary: &Canary, losses: &mut Losses, hub: &Hub) 
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
         hub.reconnect_everyone(Reason::NotificationDropped);
+        if access.rechecks() {
+            // The lost one may have been about members.
+            access.forget(&Scope::EveryProject);
+            hub.hold(&Scope::EveryProject);
+        }
     }
     let wants_fence = hub.repeat(oldest_running);
     if verdict == Verdict::TellAndFence || wants_fence {

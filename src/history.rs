@@ -45,7 +45,7 @@ pub struct History {
     bytes: usize,
     /// The newest cursor and the number of its entry.
     newest: Option<(Cursor, u64)>,
-    /// Until then nobody can be sure of having been told of a loss.
+    /// Nobody who has heard a change of before then can be sure of having been told of a loss.
     doubted_until: Option<Instant>,
     events_max: usize,
     bytes_max: usize,
@@ -102,8 +102,8 @@ impl History {
         self.bytes = 0;
     }
 
-    /// Forgets all, and finds nothing until then: a loss was told here, and another daemon, whose clients may come, has
-    /// yet to notice it.
+    /// Forgets all, and finds nobody who has got no further than then: a loss was told here, and another daemon, whose
+    /// clients may come, has yet to notice it.
     pub fn doubt(&mut self, until: Instant) {
         self.clear();
         self.doubted_until = Some(until);
@@ -114,24 +114,32 @@ impl History {
         self.newest.filter(|(_, number)| *number >= self.gone).map(|(cursor, _)| cursor)
     }
 
-    /// What someone has missed who has heard everything up to `cursor`, and from which of its ids on; `None` = unknown.
-    pub fn since(&mut self, cursor: Cursor, now: Instant) -> Option<Vec<(Heard, usize)>> {
+    /// What someone has missed of some scopes who has heard everything up to `cursor`, and from which of its ids on;
+    /// `None` = unknown.
+    pub fn since(
+        &mut self,
+        cursor: Cursor,
+        now: Instant,
+        concerns: impl Fn(&Scope) -> bool,
+    ) -> Option<Vec<(Heard, usize)>> {
         self.expire(now);
-        if self.doubted_until.is_some_and(|until| now < until) {
+        let found = *self.places.get(&(cursor.transaction, cursor.ordinal))?;
+        let (heard_at, _) = self.entries.get(usize::try_from(found - self.gone).ok()?)?;
+        if self.doubted_until.is_some_and(|until| *heard_at < until) {
             return None;
         }
-        let found = *self.places.get(&(cursor.transaction, cursor.ordinal))?;
         let numbered = (self.gone..).zip(&self.entries);
-        let missed = numbered.filter_map(|(number, (_, heard))| {
-            let ids = heard.change.ids.as_ref().map_or(1, Vec::len);
-            let from = match number.cmp(&found) {
-                std::cmp::Ordering::Less if heard.repeated => 0,
-                std::cmp::Ordering::Less => return None,
-                std::cmp::Ordering::Equal => (cursor.place as usize).saturating_add(1),
-                std::cmp::Ordering::Greater => 0,
-            };
-            (from < ids).then(|| (heard.clone(), from))
-        });
+        let missed =
+            numbered.filter(|(_, (_, heard))| concerns(&heard.change.scope)).filter_map(|(number, (_, heard))| {
+                let ids = heard.change.ids.as_ref().map_or(1, Vec::len);
+                let from = match number.cmp(&found) {
+                    std::cmp::Ordering::Less if heard.repeated => 0,
+                    std::cmp::Ordering::Less => return None,
+                    std::cmp::Ordering::Equal => (cursor.place as usize).saturating_add(1),
+                    std::cmp::Ordering::Greater => 0,
+                };
+                (from < ids).then(|| (heard.clone(), from))
+            });
         Some(missed.collect())
     }
 

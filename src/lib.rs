@@ -79,9 +79,10 @@ pub mod supervisor;
 pub mod scratch;
 
 pub mod asker;
-pub mod heartbeat;
 
 pub mod access;
+
+pub mod heartbeat;
 
 pub mod link;
 

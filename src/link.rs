@@ -8,6 +8,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Notification};
 
+use crate::access::Access;
 use crate::config;
 use crate::database::{self, DatabaseError};
 use crate::heartbeat::{self, Canary};
@@ -50,14 +51,22 @@ impl Link {
         self,
         settings: &config::Database,
         hub: &Hub,
+        access: &Access,
         losses: &mut Losses,
         mut hear: impl FnMut(&[Notification]),
     ) -> DatabaseError {
         let Self { client, canary, mut messages, early } = self;
         hear(&early);
         drop(early);
-        let pulse =
-            heartbeat::run(&client, &canary, losses, hub, settings.heartbeat_interval, settings.heartbeat_timeout);
+        let pulse = heartbeat::run(
+            &client,
+            &canary,
+            losses,
+            hub,
+            access,
+            settings.heartbeat_interval,
+            settings.heartbeat_timeout,
+        );
         tokio::pin!(pulse);
         let mut batch = Vec::new();
         loop {

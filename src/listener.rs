@@ -77,8 +77,9 @@ impl Listener {
     pub async fn run(mut self) {
         while let Some(link) = self.link.take() {
             let Self { settings, hub, ear, losses, .. } = &mut self;
+            let access = Arc::clone(&ear.access);
             // It ends with this call, before another is sought: a connection that nobody reads fills the server's queue.
-            let error = link.receive(settings, hub, losses, |notes| ear.hear(notes)).await;
+            let error = link.receive(settings, hub, &access, losses, |notes| ear.hear(notes)).await;
             self.set_up(false);
             self.link = Some(connect_again(&self.settings, &mut self.losses, error).await);
             counter!(m::LISTENER_RECONNECTS).increment(1);
@@ -123,9 +124,15 @@ impl Ear {
             match Invalidation::parse(note.payload(), &self.names) {
                 Ok(change) => {
                     if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
-                        // What came before may still be seen by those who could see it then.
+                        // What was committed before may still be seen by those who could see it then.
+                        let mine = |heard: &Heard| {
+                            change.transaction.is_none() || heard.change.transaction != change.transaction
+                        };
+                        let before = batch.iter().rposition(mine).map_or(0, |place| place + 1);
+                        let same = batch.split_off(before);
                         self.tell(&mut batch, received);
                         self.doubt(&change.scope);
+                        batch = same;
                     }
                     let cursor = change.transaction.map(|transaction| self.ordinals.next(transaction));
                     let (change, bytes) = (Arc::new(change), note.payload().len());

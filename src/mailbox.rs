@@ -110,6 +110,9 @@ impl Mailbox {
     /// Puts a change in, and coarsens if there is no room. `now` (RFC 3339) stamps what is coarsened,
     /// `spread` is asked once where it becomes a `reconnect`.
     pub fn put(&mut self, event: &Event, now: &str, spread: impl FnOnce() -> Duration) -> Option<Coarsening> {
+        if event.count == 0 {
+            return None;
+        }
         self.push(Item::Rows(event.clone()));
         if self.fits() {
             return None;

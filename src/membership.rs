@@ -86,16 +86,15 @@ impl Membership {
         if let Some(since) = wanted.since {
             // Nobody knows any more whether this subject was a member all the time.
             let since = since.ok().filter(|cursor| !roster.history.is_walled(*cursor, project));
-            let missed = since.and_then(|cursor| roster.history.since(cursor, Instant::now()));
+            let concerns =
+                |scope: &Scope| matches!(scope, Scope::Project(p) if p == project) || *scope == Scope::EveryProject;
+            let missed = since.and_then(|cursor| roster.history.since(cursor, Instant::now(), concerns));
             let result = if missed.is_some() { "found" } else { "gap" };
             counter!(m::RESUMES, "result" => result).increment(1);
             match missed {
                 Some(missed) => {
                     let (now, mut due) = (hub::now(), Vec::new());
-                    let concerns = |scope: &Scope| {
-                        matches!(scope, Scope::Project(p) if p == project) || *scope == Scope::EveryProject
-                    };
-                    for (heard, from) in missed.iter().filter(|(heard, _)| concerns(&heard.change.scope)) {
+                    for (heard, from) in &missed {
                         self.hub.tell(heard, *from, project, std::iter::once(&member), &now, &mut due);
                         if self.outbox.frames() > limits.mailbox_frames / 2 {
                             self.outbox.flush();

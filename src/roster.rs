@@ -184,6 +184,8 @@ impl Member {
             }
             (wanted, _) => wanted,
         };
+        // Of what it wants it may have heard all.
+        let wanted = if wanted == Selected::Some(Vec::new()) { Selected::Nothing } else { wanted };
         let event = encodings.event(self.form, &wanted);
         event.is_some_and(|event| self.outbox.put(&event, now, spread))
     }

@@ -75,7 +75,10 @@ pub fn head(allow_origin: Option<&HeaderValue>) -> Bytes {
 /// The first event, once the session is in the hub: from its `id` on nothing will be missed.
 pub fn subscribed(project: &ProjectId, cursor: Option<Cursor>) -> Bytes {
     let cursor = cursor.map(|cursor| cursor.to_string());
-    ServerFrame::Subscribed { reference: None, project_id: project.as_str(), cursor }.encode(Wire::EventStream)
+    // Browsers come back by themselves: without a place to come back to they must hear that they may have missed something.
+    let nowhere: &[u8] = if cursor.is_none() { b"id: 0.0\n" } else { b"" };
+    let frame = ServerFrame::Subscribed { reference: None, project_id: project.as_str(), cursor };
+    [nowhere, &frame.encode(Wire::EventStream)].concat().into()
 }
 
 /// No event: it holds the connection open. An `id` without data moves the place to come back to.

@@ -59,7 +59,7 @@ impl Handshake {
             accept,
             subprotocol: offered().any(|offer| offer == SUBPROTOCOL),
             token: bearer(headers).or(in_subprotocol).map(str::to_owned),
-            origin: text(headers, &ORIGIN).map(str::to_owned),
+            origin: origin(headers),
         })
     }
 
@@ -106,6 +106,11 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let value = text(headers, &AUTHORIZATION)?;
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The `Origin` header; what is no text is no origin that anybody allows.
+pub fn origin(headers: &HeaderMap) -> Option<String> {
+    headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned())
 }
 
 /// A header that is text.

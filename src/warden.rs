@@ -10,11 +10,14 @@ use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::backoff::Backoff;
-use crate::doubts::Doubt;
+use crate::event::{ProjectId, Scope};
 use crate::hub::Hub;
 
 /// Questions at once. The pool has connections for others, too.
 const QUESTIONS_MAX: usize = 4;
+
+/// Projects of a sweep between two looks at those that are held.
+const SWEEP_PROJECTS: usize = 32;
 
 /// Runs for ever. `every` is `authorize.recheck_interval`.
 pub async fn run(hub: Arc<Hub>, access: Arc<Access>, every: Duration) {
@@ -31,7 +34,14 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, every: Duration) {
             _ = ticks.tick() => true,
             () = sleep(again.unwrap_or_default()), if again.is_some() => false,
         };
-        judge(&hub, &access, hub.doubtful(all)).await;
+        if all {
+            // What is held does not wait for all the others.
+            for some in hub.doubtful(true).chunks(SWEEP_PROJECTS) {
+                judge(&hub, &access, some).await;
+                judge(&hub, &access, &hub.doubtful(false)).await;
+            }
+        }
+        judge(&hub, &access, &hub.doubtful(false)).await;
         // Whoever is held stays held until there is an answer: what can't be asked is never allowed.
         again = (!hub.doubtful(false).is_empty()).then(|| backoff.next_delay());
         match again {
@@ -45,16 +55,22 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, every: Duration) {
 }
 
 /// Asks about each project once.
-async fn judge(hub: &Hub, access: &Access, doubts: Vec<Doubt>) {
-    let answers = stream::iter(doubts).map(|doubt| async move {
-        let answer = access.recheck(&doubt.project, &doubt.subjects).await;
-        (doubt, answer)
+async fn judge(hub: &Hub, access: &Access, projects: &[ProjectId]) {
+    let answers = stream::iter(projects.to_vec()).map(|project| async move {
+        // Not earlier: an answer is void where the members have changed since.
+        let doubt = hub.doubt(&project)?;
+        // Where there is no answer, the reason is in the log.
+        let allowed = access.recheck(&project, &doubt.subjects).await.ok()?;
+        Some((doubt, allowed))
     });
     let answers = answers.buffer_unordered(QUESTIONS_MAX);
     tokio::pin!(answers);
-    while let Some((doubt, answer)) = answers.next().await {
-        // Where there is none, the reason is in the log.
-        let Ok(allowed) = answer else { continue };
+    while let Some(answer) = answers.next().await {
+        let Some((doubt, allowed)) = answer else { continue };
+        if doubt.subjects.iter().any(|subject| !allowed.contains(subject)) {
+            // An older answer must not let them in again.
+            access.forget(&Scope::Project(doubt.project.clone()));
+        }
         let revoked = hub.release(&doubt, &allowed);
         if revoked > 0 {
             info!(project = doubt.project.as_str(), sessions = revoked, "revoked");

@@ -58,6 +58,22 @@ async fn a_client_hears_exactly_what_it_missed_on_either_daemon() {
 }
 
 #[tokio::test]
+async fn who_has_heard_all_that_it_asked_for_comes_back_to_nothing_and_lives_on() {
+    let world = World::new().await;
+    let open = async |since: &str| {
+        let url = format!("ws://{}/ws?project_id=7&topics=task:1{since}", world.daemon.address);
+        Browser::open(&url, Some(&token("alice"))).await.unwrap()
+    };
+    let mut alice = open("").await;
+    world.run("update tasks set done = not done where project_id = 7").await;
+    let cursor = alice.frame().await["cursor"].as_str().unwrap().to_owned();
+    // The rest of that notification is nothing to it.
+    let mut again = open(&format!("&since={cursor}")).await;
+    world.run("update tasks set title = 'later' where id = 1").await;
+    again.hears(&["task UPDATE 7/1"]).await;
+}
+
+#[tokio::test]
 async fn a_quiet_project_goes_on_by_the_cursor_of_a_pong() {
     let world = World::with(|settings| settings.set("limits.history_events", "3")).await;
     let mut alice = world.daemon.browser("alice", "7").await;

@@ -146,6 +146,17 @@ async fn a_cursor_that_nobody_knows_is_answered_by_reconnect() {
 }
 
 #[tokio::test]
+async fn a_stream_without_a_cursor_yet_comes_back_to_a_gap() {
+    let world = World::new().await;
+    let source = EventSource::open(&world.daemon, "alice", "").await;
+    let place = source.parser.last_event_id.clone();
+    assert_eq!(place, "0.0", "a browser comes back by itself, and says this");
+    drop(source);
+    let again = request(&world.daemon, Some(&token("alice")), "").header("last-event-id", place);
+    EventSource::request(again).await.unwrap().hears(&["reconnect history_gap", "subscribed"]).await;
+}
+
+#[tokio::test]
 async fn who_may_not_come_in_is_told_why() {
     let world = World::with(|settings| settings.set("limits.sessions", "2").set("limits.drain_spread", "4s")).await;
     let (daemon, alice) = (&world.daemon, token("alice"));
