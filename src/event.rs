@@ -60,6 +60,16 @@ pub enum Scope {
     EveryProject,
 }
 
+impl Scope {
+    /// Whether the sessions of `project` are among them.
+    pub fn concerns(&self, project: &ProjectId) -> bool {
+        match self {
+            Self::Project(of) => of == project,
+            Self::EveryProject => true,
+        }
+    }
+}
+
 /// What was done to the rows; TRUNCATE travels as `Delete` without ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]

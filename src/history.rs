@@ -86,10 +86,8 @@ impl History {
     /// Whether the members of `project` may have changed since someone heard everything up to `cursor`.
     pub fn is_walled(&self, cursor: Cursor, project: &ProjectId) -> bool {
         let found = self.places.get(&(cursor.transaction, cursor.ordinal));
-        let between = |(number, scope): &(u64, Scope)| {
-            let concerns = matches!(scope, Scope::EveryProject) || matches!(scope, Scope::Project(of) if of == project);
-            concerns && found.is_some_and(|found| number > found)
-        };
+        let between =
+            |(number, scope): &(u64, Scope)| scope.concerns(project) && found.is_some_and(|found| number > found);
         self.walls.iter().any(between)
     }
 
@@ -114,14 +112,9 @@ impl History {
         self.newest.filter(|(_, number)| *number >= self.gone).map(|(cursor, _)| cursor)
     }
 
-    /// What someone has missed of some scopes who has heard everything up to `cursor`, and from which of its ids on;
+    /// What someone has missed of `project` who has heard everything up to `cursor`, and from which of its ids on;
     /// `None` = unknown.
-    pub fn since(
-        &mut self,
-        cursor: Cursor,
-        now: Instant,
-        concerns: impl Fn(&Scope) -> bool,
-    ) -> Option<Vec<(Heard, usize)>> {
+    pub fn since(&mut self, cursor: Cursor, now: Instant, project: &ProjectId) -> Option<Vec<(Heard, usize)>> {
         self.expire(now);
         let found = *self.places.get(&(cursor.transaction, cursor.ordinal))?;
         let (heard_at, _) = self.entries.get(usize::try_from(found - self.gone).ok()?)?;
@@ -129,8 +122,8 @@ impl History {
             return None;
         }
         let numbered = (self.gone..).zip(&self.entries);
-        let missed =
-            numbered.filter(|(_, (_, heard))| concerns(&heard.change.scope)).filter_map(|(number, (_, heard))| {
+        let missed = numbered.filter(|(_, (_, heard))| heard.change.scope.concerns(project)).filter_map(
+            |(number, (_, heard))| {
                 let ids = heard.change.ids.as_ref().map_or(1, Vec::len);
                 let from = match number.cmp(&found) {
                     std::cmp::Ordering::Less if heard.repeated => 0,
@@ -139,7 +132,8 @@ impl History {
                     std::cmp::Ordering::Greater => 0,
                 };
                 (from < ids).then(|| (heard.clone(), from))
-            });
+            },
+        );
         Some(missed.collect())
     }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use metrics::{counter, gauge};
 
 use crate::cursor::Cursor;
-use crate::event::{ProjectId, Scope};
+use crate::event::ProjectId;
 use crate::hub::{self, Full, Hub};
 use crate::metrics as m;
 use crate::outbox::Outbox;
@@ -86,9 +86,7 @@ impl Membership {
         if let Some(since) = wanted.since {
             // Nobody knows any more whether this subject was a member all the time.
             let since = since.ok().filter(|cursor| !roster.history.is_walled(*cursor, project));
-            let concerns =
-                |scope: &Scope| matches!(scope, Scope::Project(p) if p == project) || *scope == Scope::EveryProject;
-            let missed = since.and_then(|cursor| roster.history.since(cursor, Instant::now(), concerns));
+            let missed = since.and_then(|cursor| roster.history.since(cursor, Instant::now(), project));
             let result = if missed.is_some() { "found" } else { "gap" };
             counter!(m::RESUMES, "result" => result).increment(1);
             match missed {

@@ -128,14 +128,7 @@ impl Session<'_> {
             }
             next = self.heard + limits.idle_timeout;
         }
-        for (at, end) in ends {
-            match at {
-                Some(at) if at <= now => return Err(end),
-                Some(at) => next = next.min(at),
-                None => {}
-            }
-        }
-        Ok(next)
+        earliest(next, ends, now)
     }
 
     /// When the token, or the patience for one, ends. Asked anew each time: tokio's clock stands still while the machine
@@ -159,6 +152,23 @@ impl Session<'_> {
             Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted),
         }
     }
+}
+
+/// The first of these moments, or the end whose moment has come.
+pub(crate) fn earliest<const N: usize>(
+    next: Instant,
+    ends: [(Option<Instant>, End); N],
+    now: Instant,
+) -> Result<Instant, End> {
+    let mut first = next;
+    for (at, end) in ends {
+        match at {
+            Some(at) if at <= now => return Err(end),
+            Some(at) => first = first.min(at),
+            None => {}
+        }
+    }
+    Ok(first)
 }
 
 /// How long a token that ends at `ends_at` is still good; a day, where it is longer.

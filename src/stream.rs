@@ -24,7 +24,7 @@ use crate::line;
 use crate::membership::Membership;
 use crate::outbox::{Need, Outbox};
 use crate::protocol::{ServerFrame, Wire};
-use crate::session::{left, part};
+use crate::session::{earliest, left, part};
 
 /// How long a browser waits before it comes back.
 const RETRY: Duration = Duration::from_secs(3);
@@ -163,15 +163,7 @@ impl Stream<'_> {
             (self.leave_at, Close::GoingAway.into()),
             (Some(expires_at), Close::Unauthorized.into()),
         ];
-        let mut next = self.beat_at;
-        for (at, end) in ends {
-            match at {
-                Some(at) if at <= now => return Err(end),
-                Some(at) => next = next.min(at),
-                None => {}
-            }
-        }
-        Ok(next)
+        earliest(self.beat_at, ends, now)
     }
 
     /// Looks whether the client is still there. What it says is thrown away.

@@ -22,7 +22,7 @@ fn change(transaction: Option<u64>) -> Heard {
 
 /// The transactions missed since then; `None` = a gap.
 fn since(history: &mut History, transaction: u64, now: Instant) -> Option<Vec<Option<u64>>> {
-    let missed = history.since(cursor(transaction), now, |_| true)?;
+    let missed = history.since(cursor(transaction), now, &ProjectId::parse("7").unwrap())?;
     Some(missed.iter().map(|(heard, _)| heard.change.transaction).collect())
 }
 
