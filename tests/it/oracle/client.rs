@@ -54,6 +54,8 @@ pub struct Book {
     /// Asked for on this socket, and not answered yet: the place of the newest question.
     asked: BTreeMap<usize, String>,
     pongs: usize,
+    /// Counts the sockets: what is still read from an older one comes too late.
+    socket: usize,
     /// The socket has ended.
     ended: bool,
 }
@@ -75,13 +77,14 @@ impl Client {
     pub async fn connect(&mut self, place: usize, daemon: &Daemon) {
         self.drop_socket();
         let (mut to, from) = open(daemon, &format!("s{}", self.subject)).await.split();
-        {
+        let socket = {
             let mut book = self.book.lock().unwrap();
             (book.ended, book.pongs) = (false, 0);
             book.acknowledged.clear();
             book.asked.clear();
             book.log.push((Instant::now(), Event::Connected(place)));
-        }
+            book.socket
+        };
         self.pings = 0;
         let (reads, mut reading) = watch::channel(true);
         let book = Arc::clone(&self.book);
@@ -98,11 +101,16 @@ impl Client {
                 };
                 match message {
                     Some(Ok(Message::Text(text))) => {
-                        book.lock().unwrap().hear(serde_json::from_str(&text).unwrap());
+                        let (frame, mut book) = (serde_json::from_str(&text).unwrap(), book.lock().unwrap());
+                        if book.socket != socket {
+                            return;
+                        }
+                        book.hear(frame);
                     }
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
                     _ => {
-                        book.lock().unwrap().ended = true;
+                        let mut book = book.lock().unwrap();
+                        book.ended |= book.socket == socket;
                         return;
                     }
                 }
@@ -196,7 +204,9 @@ impl Client {
         }
     }
 
+    /// Its reader may be in the middle of a frame, and is not waited for.
     pub fn drop_socket(&mut self) {
+        self.book.lock().unwrap().socket += 1;
         self.link = None;
     }
 
