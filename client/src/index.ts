@@ -1,0 +1,17 @@
+/** pgherald: which of your cached data is stale. */
+
+export type {
+  Action,
+  ChangeEvent,
+  HeraldEvent,
+  Json,
+  Listener,
+  RefetchEvent,
+  RefetchReason,
+  RefusedEvent,
+  RevokedEvent,
+  Row,
+  Unsubscribe,
+} from "./events.js";
+export type { ProjectState, Status, Transport } from "./status.js";
+export type { Client, ClientOptions, SubscribeOptions, TokenRequest } from "./types.js";
