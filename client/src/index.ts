@@ -1,5 +1,6 @@
 /** pgherald: which of your cached data is stale. */
 
+export { createClient } from "./client.js";
 export type {
   Action,
   ChangeEvent,
@@ -13,5 +14,6 @@ export type {
   Row,
   Unsubscribe,
 } from "./events.js";
+export type { CacheInvalidate, ChangedResource, ClientFrame, ResourceChange, ServerFrame } from "./frames.js";
 export type { ProjectState, Status, Transport } from "./status.js";
 export type { Client, ClientOptions, SubscribeOptions, TokenRequest } from "./types.js";

@@ -11,14 +11,13 @@ export type Transport = "websocket" | "event-stream";
  *   tries again.
  */
 export type Status =
-  | { readonly state: "connecting"; readonly reason: string }
-  | { readonly state: "live"; readonly reason: string; readonly transport: Transport; readonly subject: string }
   | {
-      readonly state: "stale";
+      readonly state: "connecting" | "stale";
       readonly reason: string;
       /** When it tries again, in milliseconds since 1970; absent while it is trying. */
       readonly retryAt?: number;
     }
+  | { readonly state: "live"; readonly reason: string; readonly transport: Transport; readonly subject: string }
   | {
       readonly state: "closed";
       readonly reason: string;

@@ -23,6 +23,10 @@ export interface ClientOptions {
    * `false` = no fallback.
    */
   readonly eventsUrl?: string | URL | false;
+  /** A class like the browser's, where there is none: Node 20 with the package `ws`. Without any, event streams are used. */
+  readonly WebSocket?: new (
+    url: URL,
+  ) => WebSocket;
   /** What the writes of this page are called; see {@link Client.origin}. Default: random. */
   readonly origin?: string;
 }

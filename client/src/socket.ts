@@ -1,0 +1,35 @@
+/** A link over a WebSocket. */
+
+import type { ServerFrame } from "./frames.js";
+import { address, type Link, type LinkOwner } from "./link.js";
+
+/** @throws SyntaxError or TypeError where `url` is none. */
+export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url: URL) => WebSocket): Link {
+  const socket = new Socket(address(url, "wss:", "ws:"));
+  const silence = () => {
+    socket.onopen = socket.onmessage = socket.onclose = null;
+  };
+  socket.onopen = () => owner.opened();
+  socket.onmessage = ({ data }) => {
+    let frame: ServerFrame;
+    try {
+      frame = JSON.parse(data);
+    } catch {
+      return;
+    }
+    owner.heard(frame);
+  };
+  socket.onclose = ({ code, reason }) => {
+    silence();
+    owner.ended(code, reason);
+  };
+  return {
+    send(frame) {
+      if (socket.readyState === 1) socket.send(JSON.stringify(frame));
+    },
+    close() {
+      silence();
+      socket.close();
+    },
+  };
+}
