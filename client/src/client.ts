@@ -74,12 +74,14 @@ export function createClient(options: ClientOptions): Client {
     }
   }
 
-  /** The status that follows from the projects. */
+  /** The status that follows from the projects: one that is new takes nothing away from the others. */
   function review(): void {
     if (!session) return;
-    const waiting = [...projects.values()].filter(({ state }) => state === "pending" || state === "stale");
-    if (!waiting.length) become({ state: "live", reason: "every change is told", ...session });
-    else if (covered()) become({ state: "stale", reason: "catching up" });
+    const states = [...projects.values()].map(({ state }) => state);
+    if (states.includes("stale")) become({ state: "stale", reason: "catching up" });
+    else if (!states.length || states.some((state) => state !== "pending")) {
+      become({ state: "live", reason: "every change is told", ...session });
+    } else become({ state: "connecting", reason: "subscribing" });
   }
 
   function move(project: Project, state: ProjectState): void {

@@ -9,6 +9,8 @@ export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url
   const silence = () => {
     socket.onopen = socket.onmessage = socket.onclose = null;
   };
+  // What is wrong comes with `close`; without a listener some implementations throw.
+  socket.onerror = () => {};
   socket.onopen = () => owner.opened();
   socket.onmessage = ({ data }) => {
     let frame: ServerFrame;

@@ -5,7 +5,7 @@ export type Transport = "websocket" | "event-stream";
 
 /**
  * - `connecting`: for the first time, or nothing is subscribed to yet.
- * - `live`: every subscription is acknowledged; caches are kept up to date.
+ * - `live`: caches are kept up to date. A project that was just added may still be `pending`.
  * - `stale`: it was live and is coming back by itself; what is cached may be out of date until then.
  * - `closed`: it does not come back by itself: `close()`, nobody is logged in, or the daemon said so. `reconnect()`
  *   tries again.

@@ -47,12 +47,11 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
   }
 
   async function read(stream: Stream): Promise<void> {
-    const { signal } = stream.abort;
     const response = await fetch(where(place, stream.question), {
       headers: { Authorization: `Bearer ${token}`, Accept: "text/event-stream" },
       cache: "no-store",
       credentials: "omit",
-      signal,
+      signal: stream.abort.signal,
     });
     if (!response.ok || !response.body) return refused(stream, response);
     const decoder = new TextDecoder();
@@ -60,14 +59,14 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
     let rest = "";
     for (;;) {
       const { done, value } = await reader.read();
-      if (signal.aborted) return;
+      if (streams.get(stream.question.project_id) !== stream) return;
       if (done) return end(BROKEN, "");
       stream.heardAt = Date.now();
       const blocks = (rest + decoder.decode(value, { stream: true })).split("\n\n");
       rest = blocks.pop() ?? "";
       for (const block of blocks) {
         hear(stream, block);
-        if (signal.aborted) return;
+        if (over) return;
       }
     }
   }

@@ -1,0 +1,84 @@
+import { describe, expect } from "vitest";
+import { begin, it, live, type Network, refetches, token, told, until } from "../world.js";
+
+/** Lets no WebSocket through. */
+function blocked(near: Network): Network {
+  near.answer = (request) =>
+    /^upgrade: websocket/im.test(request) ? "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n" : undefined;
+  return near;
+}
+
+describe.concurrent("where no WebSocket gets through", () => {
+  it("falls back to event streams and goes on there", async ({ world }) => {
+    const data = await world.database();
+    await data.run("insert into project_members values (8, 'alice', 'member')");
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address);
+    page.client.subscribe("7", { topics: ["task:*", "sprint:*"] }, () => {});
+    page.client.subscribe("8", () => {});
+    await live(page);
+    expect(page.client.status).toMatchObject({ transport: "event-stream", subject: "alice" });
+    await data.run("update tasks set done = true");
+    await until("the changes", () => told(page).length === 3);
+    expect(refetches(page)).toEqual(["subscribed", "subscribed"]);
+    near.cut();
+    await data.run("update tasks set done = false where id = 2");
+    await until("what was missed", () => told(page).length === 4);
+    await live(page);
+    expect(told(page).sort()).toEqual(["1", "2", "2", "3"]);
+    expect(refetches(page)).toEqual(["subscribed", "subscribed"]);
+  });
+
+  it("renews the token, and ends with an expired login", async ({ world }) => {
+    const data = await world.database();
+    const near = blocked(await world.network((await world.daemon(data.url, { "auth.leeway": "1s" })).address));
+    let login: string | undefined;
+    const page = world.client(near.address, { getToken: () => login ?? token("alice", 8) });
+    await begin(page, data);
+    const began = Date.now();
+    await until("more than its lifetime", () => Date.now() - began > 9_500);
+    await data.run("update tasks set done = true where id = 1");
+    await until("the change", () => told(page).length === 1);
+    expect(refetches(page)).toEqual([]);
+    login = token("alice", 1);
+    await until("its end", () => page.client.status.state === "closed");
+    expect(page.client.status).toMatchObject({ code: 4401 });
+  });
+
+  it("is refused and revoked as over a WebSocket", async ({ world }) => {
+    const data = await world.database();
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address);
+    page.client.subscribe("7", () => {});
+    page.client.subscribe("8", () => {});
+    await until("the refusal", () => page.client.project("8") === "refused");
+    await live(page);
+    await data.run("delete from project_members where user_id = 'alice'");
+    await until("the revocation", () => page.client.project("7") === "revoked");
+    expect(page.client.status.state).toBe("live");
+  });
+
+  it("uses a WebSocket again when there is one", async ({ world }) => {
+    const data = await world.database();
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address);
+    await begin(page, data);
+    near.answer = undefined;
+    near.cut();
+    await until(
+      "a WebSocket",
+      () => page.client.status.state === "live" && page.client.status.transport === "websocket",
+    );
+    expect(refetches(page)).toEqual([]);
+  });
+
+  it("needs no WebSocket at all", async ({ world }) => {
+    const data = await world.database();
+    const { address } = await world.daemon(data.url);
+    const page = world.client(address, {
+      WebSocket: undefined as never,
+    });
+    await begin(page, data);
+    expect(page.client.status).toMatchObject({ transport: "event-stream" });
+  });
+});
