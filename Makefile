@@ -6,7 +6,7 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo build test test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
+.PHONY: help demo build client test test-client test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,8 +17,14 @@ demo: postgres ## A throwaway PostgreSQL, a sample application and a daemon, to 
 build: ## Build the release binary
 	cargo build --release --locked
 
+client: ## Build and check the TypeScript client
+	tests/client build
+
 test: postgres tools ## Everything that CI runs
 	tests/run
+
+test-client: postgres client ## The tests of the client, against real daemons and in a browser
+	tests/client test
 
 test-matrix: postgres tools ## The tests of the database side on PostgreSQL 13 to 18
 	tests/matrix

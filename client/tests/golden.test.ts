@@ -42,7 +42,9 @@ it("passes every golden frame through the types", () => {
 
 it("would not pass a frame with a field that the types lack, or that has another type", () => {
   expect(compile(['export const frame: ServerFrame = {"type":"pong","news":1};'])).toContain("news");
-  expect(compile(['export const frame: ServerFrame = {"type":"pong","cursor":1};'])).toContain("Type 'number' is not assignable");
+  expect(compile(['export const frame: ServerFrame = {"type":"pong","cursor":1};'])).toContain(
+    "Type 'number' is not assignable",
+  );
   expect(compile(['export const frame: ServerFrame = {"type":"unheard_of"};'])).toContain("unheard_of");
 });
 
