@@ -1,0 +1,133 @@
+/** Bursts of events become few rounds: the first at once, then one in each span of time while there are any. */
+
+import type { Action, ChangeEvent, RefetchEvent, Row } from "./events.js";
+
+/** What is kept of one resource and action is at most this many rows; more are "any row". */
+const MAX_ROWS = 500;
+/** More resources than this are "the whole project". */
+const MAX_CHANGES = 100;
+
+/** Events of one project, merged. */
+export interface Round {
+  /** Anything of the project may be stale. */
+  readonly whole: boolean;
+  readonly changes: readonly ChangeEvent[];
+}
+
+interface Merged {
+  readonly projectId: string;
+  readonly resource: string;
+  readonly action: Action;
+  /** By id and row: a row that was changed twice may have been told with two values. `null` = any row. */
+  rows: Map<string, { readonly id: string; readonly row: Row | null }> | null;
+}
+
+/** Events of one project that wait for the next round. */
+export class Pending {
+  #whole = false;
+  readonly #changes = new Map<string, Merged>();
+
+  /** Takes one more event in. */
+  add(event: ChangeEvent | RefetchEvent): void {
+    if (event.type === "refetch") {
+      this.#whole = true;
+      return;
+    }
+    const name = `${event.action} ${event.resource}`;
+    let merged = this.#changes.get(name);
+    if (!merged) {
+      if (this.#changes.size >= MAX_CHANGES) {
+        this.#whole = true;
+        return;
+      }
+      const { projectId, resource, action } = event;
+      merged = { projectId, resource, action, rows: new Map() };
+      this.#changes.set(name, merged);
+    }
+    merge(merged, event);
+  }
+
+  /** What has been taken in; nothing is left. `undefined` = nothing was. */
+  take(): Round | undefined {
+    if (!this.#whole && this.#changes.size === 0) return undefined;
+    const round = { whole: this.#whole, changes: [...this.#changes.values()].map(toEvent) };
+    this.#whole = false;
+    this.#changes.clear();
+    return round;
+  }
+}
+
+function merge(merged: Merged, event: ChangeEvent): void {
+  if (merged.rows === null) return;
+  if (event.ids === null) {
+    merged.rows = null;
+    return;
+  }
+  for (const [place, id] of event.ids.entries()) {
+    const row = event.rows?.[place] ?? null;
+    merged.rows.set(`${id} ${JSON.stringify(row)}`, { id, row });
+    if (merged.rows.size > MAX_ROWS) {
+      merged.rows = null;
+      return;
+    }
+  }
+}
+
+function toEvent({ projectId, resource, action, rows }: Merged): ChangeEvent {
+  if (rows === null) return { type: "change", projectId, resource, action, ids: null };
+  const all = [...rows.values()];
+  const ids = all.map(({ id }) => id);
+  if (all.every(({ row }) => row === null)) return { type: "change", projectId, resource, action, ids };
+  return { type: "change", projectId, resource, action, ids, rows: all.map(({ row }) => row) };
+}
+
+/** Calls `run` with the events of each project, at most once in `spanMs` and first at once. */
+export class Coalescer {
+  readonly #spanMs: number;
+  readonly #run: (projectId: string, round: Round) => void;
+  readonly #spans = new Map<string, { readonly pending: Pending; timer: ReturnType<typeof setTimeout> }>();
+
+  constructor(spanMs: number, run: (projectId: string, round: Round) => void) {
+    this.#spanMs = spanMs;
+    this.#run = run;
+  }
+
+  /** Takes an event in: now where the project was quiet, else with the next round. */
+  add(event: ChangeEvent | RefetchEvent): void {
+    const { projectId } = event;
+    const span = this.#spans.get(projectId);
+    if (span) {
+      span.pending.add(event);
+      return;
+    }
+    this.#spans.set(projectId, { pending: new Pending(), timer: this.#later(projectId) });
+    const first = event.type === "refetch" ? { whole: true, changes: [] } : { whole: false, changes: [event] };
+    this.#run(projectId, first);
+  }
+
+  /** Runs what waits and leaves no timer. */
+  stop(): void {
+    const spans = [...this.#spans];
+    this.#spans.clear();
+    for (const [projectId, { pending, timer }] of spans) {
+      clearTimeout(timer);
+      const round = pending.take();
+      if (round) this.#run(projectId, round);
+    }
+  }
+
+  #later(projectId: string): ReturnType<typeof setTimeout> {
+    return setTimeout(() => this.#end(projectId), this.#spanMs);
+  }
+
+  #end(projectId: string): void {
+    const span = this.#spans.get(projectId);
+    const round = span?.pending.take();
+    if (!span || !round) {
+      this.#spans.delete(projectId);
+      return;
+    }
+    span.timer = this.#later(projectId);
+    this.#run(projectId, round);
+  }
+}
