@@ -1,8 +1,10 @@
+"use client";
+
 /** Hooks for React 18 and newer. */
 
 import {
   createContext,
-  type JSX,
+  type ReactElement,
   type ReactNode,
   useCallback,
   useContext,
@@ -24,7 +26,7 @@ export interface HeraldProviderProps {
 }
 
 /** Gives the client to the hooks below it. */
-export function HeraldProvider({ client, children }: HeraldProviderProps): JSX.Element {
+export function HeraldProvider({ client, children }: HeraldProviderProps): ReactElement {
   return <HeraldContext.Provider value={client}>{children}</HeraldContext.Provider>;
 }
 
