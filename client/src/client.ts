@@ -4,6 +4,7 @@ import { newConnection } from "./connection.js";
 import type { HeraldEvent, Listener } from "./events.js";
 import type { ServerFrame } from "./frames.js";
 import { address } from "./link.js";
+import { call, listen } from "./listeners.js";
 import { change, concerns, newProject, type Project, question, wanted } from "./project.js";
 import type { ProjectState, Status, Transport } from "./status.js";
 import type { Client, ClientOptions, SubscribeOptions } from "./types.js";
@@ -226,6 +227,7 @@ export function createClient(options: ClientOptions): Client {
     onEvent: (listener) => listen(everything, listener),
     onStatus: (listener) => listen(watchers, listener),
     project: (projectId) => projects.get(projectId)?.state ?? "none",
+    cursor: (projectId) => projects.get(projectId)?.cursor,
     reconnect: connection.connect,
     close() {
       // What it was about to tell is told by the next refetch.
@@ -237,22 +239,3 @@ export function createClient(options: ClientOptions): Client {
 
 /** The daemon does not tell of it. */
 const silent = ({ state }: Project) => state === "refused" || state === "revoked";
-
-function listen<T>(listeners: Set<{ listener: (value: T) => void }>, listener: (value: T) => void): () => void {
-  const entry = { listener };
-  listeners.add(entry);
-  return () => {
-    listeners.delete(entry);
-  };
-}
-
-/** One that fails harms nobody else. */
-function call<T>(listeners: Iterable<{ listener: (value: T) => void }>, value: T): void {
-  for (const { listener } of [...listeners]) {
-    try {
-      listener(value);
-    } catch (error) {
-      console.error("pgherald: a listener has failed", error);
-    }
-  }
-}

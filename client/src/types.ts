@@ -57,6 +57,8 @@ export interface Client {
   onStatus(listener: (status: Status) => void): Unsubscribe;
   /** How it stands with one project. */
   project(projectId: string): ProjectState;
+  /** Where it has got to with a project: another client may go on from there; see {@link SubscribeOptions.since}. */
+  cursor(projectId: string): string | undefined;
   /** Connects again at once with a fresh token: after logging in, out or as somebody else. */
   reconnect(): void;
   /** Ends the connection. `reconnect()` and new subscriptions open it again; nothing else does. */

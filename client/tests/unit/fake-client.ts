@@ -49,6 +49,10 @@ export class FakeClient implements Client {
     return () => this.#statuses.delete(listener);
   }
 
+  cursor(): string | undefined {
+    return undefined;
+  }
+
   project(projectId: string): ProjectState {
     return this.#states.get(projectId) ?? "none";
   }
