@@ -245,7 +245,7 @@ export function refetches({ events }: Page): string[] {
 }
 
 /** What a test makes here is gone when it ends, the newest first. */
-function newWorld(cleanup: Cleanup) {
+export function newWorld(cleanup: Cleanup) {
   return {
     database: () => database(cleanup),
     daemon: (url: string, settings?: Record<string, string>) => daemon(cleanup, url, settings),
@@ -254,7 +254,9 @@ function newWorld(cleanup: Cleanup) {
   };
 }
 
-export const it = test.extend<{ world: ReturnType<typeof newWorld> }>({
+export type World = ReturnType<typeof newWorld>;
+
+export const it = test.extend<{ world: World }>({
   // biome-ignore lint/correctness/noEmptyPattern: Vitest reads from it which fixtures this one needs.
   world: async ({}, use) => {
     const undo: (() => unknown)[] = [];
