@@ -21,6 +21,21 @@ describe.concurrent("a session", () => {
     expect(page.statuses.some(({ state }) => state === "stale")).toBe(true);
   });
 
+  it("fetches after a loss before there was a first cursor", async ({ world }) => {
+    const data = await world.database();
+    const near = await world.network((await world.daemon(data.url)).address);
+    const page = world.client(near.address);
+    page.client.subscribe("7", () => {});
+    await live(page);
+    expect(page.client.cursor("7")).toBeUndefined();
+    near.closed = true;
+    near.cut();
+    await data.run("update tasks set done = true where id = 1");
+    near.closed = false;
+    await until("the refetch", () => refetches(page).length === 2);
+    expect(refetches(page)).toEqual(["subscribed", "history_gap"]);
+  });
+
   it("goes on at another daemon", async ({ world }) => {
     const data = await world.database();
     const [one, other] = [await world.daemon(data.url), await world.daemon(data.url)];
