@@ -25,6 +25,7 @@ use crate::database::{Database, DatabaseError};
 use crate::dialogue::Context;
 use crate::gate::Gate;
 use crate::hub::Hub;
+use crate::inspector::Inspector;
 use crate::keyring::{Keyring, KeyringError};
 use crate::line::Line;
 use crate::listener::Listener;
@@ -136,6 +137,7 @@ impl App {
             event_paths: config.http.event_paths.clone(),
             gate: Gate::new(&config, &context, &database, listener.up()),
             admin: Admin::new(&config, &context),
+            inspector: Inspector::new(&config),
             context: Arc::clone(&context),
             prometheus: prometheus.clone(),
             spawn,

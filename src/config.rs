@@ -85,6 +85,8 @@ pub struct Http {
     pub event_paths: Vec<String>,
     /// `Origin` headers that may connect; empty = all (a token is needed in any case).
     pub allowed_origins: Vec<String>,
+    /// Whether the page for developers is served at `/`.
+    pub inspector: bool,
 }
 
 /// `[auth]`
@@ -248,6 +250,7 @@ impl Config {
                 websocket_paths: s.list("http.websocket_paths", &["/ws", "/api/v1/messages/ws"]),
                 event_paths: s.list("http.event_paths", &["/events"]),
                 allowed_origins: s.list("http.allowed_origins", &[]),
+                inspector: s.boolean("http.inspector", false),
             },
             auth: Auth {
                 secret: s.secret("auth.secret"),
@@ -327,6 +330,10 @@ impl Config {
         let known = |path: &String| self.http.websocket_paths.contains(path);
         if self.http.event_paths.iter().any(|path| !path.starts_with('/') || known(path)) {
             s.refuse("http.event_paths", "must each start with / and be none of http.websocket_paths", ());
+        }
+        let mut paths = self.http.websocket_paths.iter().chain(&self.http.event_paths);
+        if self.http.inspector && paths.any(|path| path == "/" || path.starts_with("/inspector.")) {
+            s.refuse("http.inspector", "lives at / and /inspector.*: take these from the other paths of http", ());
         }
         if self.limits.drain_spread + FAREWELL_TIMEOUT > self.limits.drain_grace {
             s.refuse("limits.drain_spread", "must be two seconds below limits.drain_grace: lower it", ());

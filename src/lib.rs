@@ -104,6 +104,7 @@ pub mod stream;
 pub mod gate;
 
 pub mod admin;
+pub mod inspector;
 
 pub mod routes;
 

@@ -21,6 +21,7 @@ use warp::{Filter, Rejection, Reply};
 use crate::admin::{Admin, Denied};
 use crate::dialogue::Context;
 use crate::gate::{Gate, Refused};
+use crate::inspector::{Inspector, Page};
 use crate::line::Handle;
 use crate::metrics as m;
 use crate::session;
@@ -40,6 +41,8 @@ pub struct Doors {
     pub gate: Gate,
     /// The rooms of administrators.
     pub admin: Admin,
+    /// The page of developers.
+    pub inspector: Inspector,
     /// What sessions share.
     pub context: Arc<Context>,
     /// The numbers behind `/metrics`.
@@ -93,6 +96,13 @@ pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = In
         .and(query)
         .and(warp::header::headers_cloned())
         .then(administer);
+    let inspector = with()
+        .and(warp::path::full())
+        .and_then(async |doors: Arc<Doors>, path: FullPath| {
+            doors.inspector.find(path.as_str()).ok_or_else(warp::reject)
+        })
+        .and(warp::method())
+        .map(inspect);
     live.or(ready)
         .unify()
         .or(metrics)
@@ -102,6 +112,8 @@ pub fn all(doors: Arc<Doors>) -> impl Filter<Extract = (impl Reply,), Error = In
         .or(websocket)
         .unify()
         .or(admin)
+        .unify()
+        .or(inspector)
         .unify()
         .recover(refuse_unknown)
 }
@@ -139,6 +151,14 @@ async fn administer(doors: Arc<Doors>, method: Method, path: Tail, query: String
         }
     };
     with_header(reply, CACHE_CONTROL, HeaderValue::from_static("no-store"))
+}
+
+fn inspect(page: Page, method: Method) -> Response {
+    if [Method::GET, Method::HEAD].contains(&method) {
+        return page.into_response();
+    }
+    let reply = error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "only GET and HEAD are served here");
+    with_header(reply, ALLOW, HeaderValue::from_static("GET, HEAD"))
 }
 
 /// Pages of other origins may read these answers, refusals too, where their origin is allowed.

@@ -78,6 +78,7 @@ fn configure(url: &str, listen: SocketAddr) -> Result<Config, Failure> {
     let settings = [
         ("PGHERALD__DATABASE__URL", url.to_owned()),
         ("PGHERALD__HTTP__LISTEN", listen.to_string()),
+        ("PGHERALD__HTTP__INSPECTOR", "true".to_owned()),
         ("PGHERALD__AUTH__SECRET", secret),
         ("PGHERALD__LIMITS__DRAIN_SPREAD", "200ms".to_owned()),
     ];
@@ -103,13 +104,17 @@ fn invitation(url: &str, address: &SocketAddr, alice: &str, bob: &str) -> String
     let address = SocketAddr::new(host, address.port());
     format!(
         "
-The demo is running. Paste into a second terminal, to follow project 7 as alice, one of its members:
+The demo is running. Open this in a browser, to follow project 7 as alice, one of its members:
 
-  {program} tail --url ws://{address}/ws --project 7 --token {alice}
+  http://{address}/#token={alice}&project=7
 
-Paste into a third one, to change a task, and look at the second:
+Paste into a second terminal, to change a task, and look at the browser:
 
   psql '{url}' -c 'update tasks set done = not done where id = 1'
+
+The same frames in a third terminal:
+
+  {program} tail --url ws://{address}/ws --project 7 --token {alice}
 
 A token of bob, who is a member of project 8 and not of project 7:
 

@@ -75,6 +75,12 @@ fn protocol_names_every_close_code() {
     check("docs/protocol.md", "close codes", codes.iter().map(String::as_str));
 }
 
+#[test]
+fn the_inspector_explains_every_close_code() {
+    let codes: Vec<String> = Close::ALL.iter().map(|close| close.describe().0.to_string()).collect();
+    check("src/inspector/inspector.js", "close codes", codes.iter().map(String::as_str));
+}
+
 /// The codes of `error` frames and of refusals before the upgrade, as the sources spell them.
 pub fn error_codes() -> BTreeSet<String> {
     let mut codes = words_behind(&["Refusal", "::", "new", "("]);

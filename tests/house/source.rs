@@ -56,7 +56,9 @@ pub fn repository() -> Vec<PathBuf> {
 
 /// All of `src/`.
 pub fn sources() -> Vec<Source> {
-    let rust = repository().into_iter().filter(|path| path.starts_with("src") && path.extension().is_some());
+    let rust = repository()
+        .into_iter()
+        .filter(|path| path.starts_with("src") && path.extension().is_some_and(|kind| kind == "rs"));
     let sources: Vec<Source> = rust
         .map(|path| {
             let file = path.to_string_lossy().replace('\\', "/");

@@ -24,7 +24,7 @@ async fn the_demo_shows_a_change_and_leaves_nothing_behind() {
     command.env("PATH", std::env::var_os("PATH").unwrap()).env("TMPDIR", folder.path());
     let mut demo = command.stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(demo.stdout.take().unwrap()).lines();
-    let (mut tail, mut psql, mut token) = (None, None, None);
+    let (mut page, mut tail, mut psql, mut token) = (None, None, None, None);
     while tail.is_none() || psql.is_none() || token.is_none() {
         let line = tokio::time::timeout(LIMIT, lines.next_line())
             .await
@@ -32,7 +32,10 @@ async fn the_demo_shows_a_change_and_leaves_nothing_behind() {
             .unwrap()
             .expect("the demo runs");
         let line = line.trim();
-        if line.contains(" tail --url") {
+        if line.starts_with("http://") {
+            assert!(tail.is_none() && psql.is_none(), "the page stands first");
+            page = Some(line.to_owned());
+        } else if line.contains(" tail --url") {
             tail = Some(line.to_owned());
         } else if line.starts_with("psql ") {
             psql = Some(line.to_owned());
@@ -56,8 +59,17 @@ async fn the_demo_shows_a_change_and_leaves_nothing_behind() {
         (&"task".into(), &"1".into(), &"7".into())
     );
 
-    // The other member is kept out of this project.
+    // The page, and the token where no server sees it.
+    let page = page.expect("the demo names its page");
     let alice = tail.rsplit(' ').next().unwrap();
+    assert!(page.ends_with(&format!("/#token={alice}&project=7")), "{page}");
+    let served = reqwest::get(&page).await.unwrap();
+    assert_eq!(
+        (served.status().as_u16(), &served.headers()["content-type"]),
+        (200, &"text/html; charset=utf-8".parse().unwrap())
+    );
+
+    // The other member is kept out of this project.
     let stranger = shell(&tail.replace(alice, &token)).output().await.unwrap();
     assert!(String::from_utf8_lossy(&stranger.stderr).contains("not a member"), "{stranger:?}");
 

@@ -25,6 +25,7 @@ mod doctor_server;
 mod drain;
 mod hostile;
 mod idle;
+mod inspector;
 mod keys;
 mod membership;
 mod migrate;

@@ -257,6 +257,10 @@ fn settings_that_contradict_each_other_are_told() {
     refused("[http]\nevent_paths = [\"events\"]\n", &[], &["http.event_paths"]);
     refused("[http]\nevent_paths = [\"/ws\"]\n", &[], &["http.event_paths"]);
     assert_eq!(good("[http]\nevent_paths = []\n", &[]).http.event_paths, Vec::<String>::new());
+    for paths in ["websocket_paths = [\"/ws\", \"/\"]", "event_paths = [\"/inspector.js\"]"] {
+        refused(&format!("[http]\ninspector = true\n{paths}\n"), &[], &["http.inspector: lives at /"]);
+        good(&format!("[http]\n{paths}\n"), &[]);
+    }
 }
 
 #[test]
