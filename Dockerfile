@@ -1,13 +1,21 @@
 # syntax=docker/dockerfile:1
-# Two stages: a builder with everything, and an image with one binary and the authorities' certificates.
+# Three stages: the page of the demo's board, a builder with everything, and an image with one binary and the
+# authorities' certificates.
+FROM node:22-bookworm-slim AS board
+WORKDIR /src
+COPY client client
+COPY examples/board examples/board
+RUN examples/board/build
+
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 COPY src src
 COPY migrations migrations
 COPY sql sql
 COPY tests/tools tests/tools
 COPY bench bench
+COPY --from=board /src/examples/board/dist examples/board/dist
 RUN cargo build --release --locked --bin pgherald
 
 FROM debian:bookworm-slim

@@ -6,13 +6,23 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo build client test test-client test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
+.PHONY: help demo board build client test test-client test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: postgres ## A throwaway PostgreSQL, a sample application and a daemon, to play with
+	@if command -v npm >/dev/null; then \
+		$(MAKE) --no-print-directory board || echo 'the board could not be built: the demo runs without it'; \
+	else echo 'npm is missing: the demo runs without its board'; fi
 	exec cargo run --quiet --locked -- demo
+
+board: examples/board/dist/index.html ## Build the page of the demo's board (needs npm), for the next build to take along
+
+# Nothing is built anew unless something has changed: a new page is a new binary.
+examples/board/dist/index.html: $(shell find client/src examples/board/src -type f) $(wildcard client/*.json \
+		examples/board/*.json examples/board/*.ts) examples/board/index.html examples/board/build
+	examples/board/build
 
 build: ## Build the release binary
 	cargo build --release --locked

@@ -142,6 +142,28 @@ impl Database {
         }
     }
 
+    /// Does `work` in a transaction and commits it, within `database.query_timeout`. Whether a write that took longer was
+    /// committed is not known.
+    pub async fn write<T>(
+        &self,
+        work: impl AsyncFnOnce(&Transaction<'_>) -> Result<T, tokio_postgres::Error>,
+    ) -> Result<T, DatabaseError> {
+        let mut client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
+        let writing = async {
+            let transaction = client.transaction().await?;
+            let result = work(&transaction).await?;
+            transaction.commit().await?;
+            Ok(result)
+        };
+        match timeout(self.query_timeout, writing).await {
+            Ok(result) => result.map_err(|error: tokio_postgres::Error| DatabaseError::query(&error)),
+            Err(_) => {
+                drop(Object::take(client));
+                Err(DatabaseError::new("no answer within database.query_timeout"))
+            }
+        }
+    }
+
     /// The rows of one query, read so.
     pub async fn ask(&self, sql: &str) -> Result<Vec<Row>, DatabaseError> {
         self.ask_with(sql, &[]).await

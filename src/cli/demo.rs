@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use super::board::{self, Board};
 use super::serve::Stop;
 use super::{Failure, token};
 use crate::app::App;
@@ -14,6 +15,8 @@ use crate::scratch::{Options, Scratch};
 
 /// Two projects, their members, sprints and tasks; the tests use the same.
 const SAMPLE: &str = include_str!("../../sql/demo/sample.sql");
+/// What the board needs besides.
+const BOARD: &str = include_str!("../../sql/demo/board.sql");
 
 #[derive(Debug, clap::Args)]
 pub struct Demo {
@@ -23,6 +26,8 @@ pub struct Demo {
     /// An empty database to use instead of a throwaway server
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
+    #[command(flatten)]
+    board: board::Options,
 }
 
 pub async fn run(demo: Demo, environment: &BTreeMap<String, String>) -> Result<(), Failure> {
@@ -43,7 +48,7 @@ pub async fn run(demo: Demo, environment: &BTreeMap<String, String>) -> Result<(
         (Some(scratch), _) => scratch.url(),
         (None, url) => url.unwrap_or_default(),
     };
-    let result = play(&url, demo.listen, &mut stop).await;
+    let result = play(&url, demo.listen, &demo.board, &mut stop).await;
     if let Some(scratch) = scratch {
         println!("removing the throwaway PostgreSQL ...");
         scratch.shutdown().await.map_err(Failure::new)?;
@@ -51,7 +56,7 @@ pub async fn run(demo: Demo, environment: &BTreeMap<String, String>) -> Result<(
     result
 }
 
-async fn play(url: &str, listen: SocketAddr, stop: &mut Stop) -> Result<(), Failure> {
+async fn play(url: &str, listen: SocketAddr, board: &board::Options, stop: &mut Stop) -> Result<(), Failure> {
     let config = configure(url, free(listen))?;
     println!("installing the schema pgherald and a sample application ...");
     database::with_client(&config.database.server, Duration::from_secs(10), async |client| {
@@ -60,15 +65,22 @@ async fn play(url: &str, listen: SocketAddr, stop: &mut Stop) -> Result<(), Fail
         let known = client.query_one("select to_regclass('public.tasks') is not null", &[]).await.map_err(query)?;
         if !known.get::<_, bool>(0) {
             client.batch_execute(SAMPLE).await.map_err(query)?;
+            client.batch_execute(BOARD).await.map_err(query)?;
         }
         Ok::<_, Failure>(())
     })
     .await?;
     super::log(&config);
     let (alice, bob) = (member(&config, "alice")?, member(&config, "bob")?);
+    let board = Board::open(&config, board).await?;
     let app = App::start(config).await.map_err(Failure::new)?;
-    print!("{}", invitation(url, &app.address().map_err(Failure::new)?, &alice, &bob));
-    app.run(stop.next()).await;
+    let daemon = reachable(app.address().map_err(Failure::new)?);
+    let page = reachable(board.address().map_err(Failure::new)?);
+    print!("{}", invitation(url, page, daemon, &alice, &bob));
+    tokio::select! {
+        _ = app.run(stop.next()) => {}
+        () = board.serve(daemon) => {}
+    }
     Ok(())
 }
 
@@ -80,6 +92,8 @@ fn configure(url: &str, listen: SocketAddr) -> Result<Config, Failure> {
         ("PGHERALD__HTTP__LISTEN", listen.to_string()),
         ("PGHERALD__HTTP__INSPECTOR", "true".to_owned()),
         ("PGHERALD__AUTH__SECRET", secret),
+        // One clock signs and checks: a token ends when it says so.
+        ("PGHERALD__AUTH__LEEWAY", "1s".to_owned()),
         ("PGHERALD__LIMITS__DRAIN_SPREAD", "200ms".to_owned()),
     ];
     let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
@@ -98,17 +112,25 @@ fn member(config: &Config, subject: &str) -> Result<String, Failure> {
     token::sign(config, &token::Mint::of(subject, Duration::from_secs(86_400)))
 }
 
-fn invitation(url: &str, address: &SocketAddr, alice: &str, bob: &str) -> String {
-    let program = std::env::current_exe().map_or_else(|_| "pgherald".to_owned(), |path| path.display().to_string());
+/// Where a browser on this machine finds what listens there.
+fn reachable(address: SocketAddr) -> SocketAddr {
     let host = if address.ip().is_unspecified() { Ipv4Addr::LOCALHOST.into() } else { address.ip() };
-    let address = SocketAddr::new(host, address.port());
+    SocketAddr::new(host, address.port())
+}
+
+fn invitation(url: &str, page: SocketAddr, address: SocketAddr, alice: &str, bob: &str) -> String {
+    let program = std::env::current_exe().map_or_else(|_| "pgherald".to_owned(), |path| path.display().to_string());
     format!(
         "
-The demo is running. Open this in a browser, to follow project 7 as alice, one of its members:
+The demo is running. Open this in two windows side by side, as alice in one and as carol in the other, and move a card:
+
+  http://{page}
+
+What their browsers hear, frame by frame, of project 7 as alice, one of its members:
 
   http://{address}/#token={alice}&project=7
 
-Paste into a second terminal, to change a task, and look at the browser:
+Paste into a second terminal, to change a task, and look at the browsers:
 
   psql '{url}' -c 'update tasks set done = not done where id = 1'
 

@@ -10,6 +10,7 @@ use crate::config::{Config, File, LogFormat};
 use crate::database::DatabaseError;
 use crate::settings::Problems;
 
+mod board;
 mod check;
 mod demo;
 mod doctor;
@@ -96,6 +97,8 @@ enum Command {
     /// a JWKS.
     Check,
     /// Start a throwaway PostgreSQL, a sample application and a daemon, to play with
+    ///
+    /// Prints the link of a task board, to open in two windows side by side, and what to paste into a terminal.
     ///
     /// Needs PostgreSQL's programs (initdb, postgres), and no rights. Ctrl-C takes everything down and leaves
     /// nothing behind.

@@ -15,6 +15,7 @@ mod world;
 
 mod admin;
 mod auth;
+mod board;
 #[cfg(target_os = "linux")]
 mod clock;
 mod commands;
