@@ -2,10 +2,10 @@
 
 import type { Action, ChangeEvent, RefetchEvent, Row } from "./events.js";
 
-/** What is kept of one resource and action is at most this many rows; more are "any row". */
+/** At most so many rows wait; beyond that a resource is "any row". */
 const MAX_ROWS = 500;
-/** More resources than this are "the whole project". */
-const MAX_CHANGES = 100;
+/** More resources and actions than this are "the whole project". */
+const MAX_CHANGES = 30;
 
 /** Events of one project, merged. */
 export interface Round {
@@ -25,6 +25,7 @@ interface Merged {
 /** Events of one project that wait for the next round. */
 export class Pending {
   #whole = false;
+  #rows = 0;
   readonly #changes = new Map<string, Merged>();
 
   /** Takes one more event in. */
@@ -44,7 +45,7 @@ export class Pending {
       merged = { projectId, resource, action, rows: new Map() };
       this.#changes.set(name, merged);
     }
-    merge(merged, event);
+    this.#merge(merged, event);
   }
 
   /** What has been taken in; nothing is left. `undefined` = nothing was. */
@@ -52,24 +53,22 @@ export class Pending {
     if (!this.#whole && this.#changes.size === 0) return undefined;
     const round = { whole: this.#whole, changes: [...this.#changes.values()].map(toEvent) };
     this.#whole = false;
+    this.#rows = 0;
     this.#changes.clear();
     return round;
   }
-}
 
-function merge(merged: Merged, event: ChangeEvent): void {
-  if (merged.rows === null) return;
-  if (event.ids === null) {
-    merged.rows = null;
-    return;
-  }
-  for (const [place, id] of event.ids.entries()) {
-    const row = event.rows?.[place] ?? null;
-    merged.rows.set(`${id} ${JSON.stringify(row)}`, { id, row });
-    if (merged.rows.size > MAX_ROWS) {
-      merged.rows = null;
-      return;
+  #merge(merged: Merged, { ids, rows }: ChangeEvent): void {
+    const known = merged.rows;
+    if (known === null) return;
+    this.#rows -= known.size;
+    for (const [place, id] of ids?.entries() ?? []) {
+      const row = rows?.[place] ?? null;
+      known.set(`${id} ${JSON.stringify(row)}`, { id, row });
+      if (this.#rows + known.size > MAX_ROWS) break;
     }
+    if (ids === null || this.#rows + known.size > MAX_ROWS) merged.rows = null;
+    else this.#rows += known.size;
   }
 }
 

@@ -92,9 +92,8 @@ function surelyOther(id: string | number | bigint, ids: readonly string[]): bool
 
 /** Whether the key is surely that of a row that is none of `ids`: `["tasks", "detail", 5]` or `["task", 5]`. */
 export function namesOtherRow(key: QueryKeyLike, names: Names, ids: readonly string[], projectId: string): boolean {
-  const places = key.flatMap((part, place) => (typeof part === "string" && names.all.has(word(part)) ? [place] : []));
-  const place = places[0];
-  if (place === undefined || places.length > 1) return false;
+  const place = key.findIndex((part) => typeof part === "string" && names.all.has(word(part)));
+  if (place < 0) return false;
   const [name, next, last] = key.slice(place);
   const length = key.length - place;
   if (length === 3 && typeof next === "string" && /^details?$/.test(word(next)) && isScalar(last)) {
@@ -153,7 +152,7 @@ export function loneId(key: QueryKeyLike, names: Names, ids: readonly string[] |
 export function beginsWith(key: unknown, prefix: unknown): boolean {
   if (isScalar(key) && isScalar(prefix)) return idText(key) === idText(prefix);
   if (Array.isArray(key) && Array.isArray(prefix)) {
-    return prefix.length <= key.length && prefix.every((part, place) => beginsWith(key[place], part));
+    return prefix.every((part, place) => beginsWith(key[place], part));
   }
   if (isObject(key) && isObject(prefix)) {
     return Object.keys(prefix).every((property) => beginsWith(key[property], prefix[property]));

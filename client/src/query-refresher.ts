@@ -82,16 +82,15 @@ export class Refresher {
   #onCache({ type, query, action }: QueryCacheEventLike): void {
     if (type === "removed") this.#again.delete(query);
     if (type !== "updated") return;
-    const succeeded = action?.type === "success";
-    const byHand = succeeded && action.manual === true;
-    if (succeeded && !byHand) this.#marked.delete(query);
-    if ((succeeded && !byHand) || action?.type === "error") this.#restarts.delete(query);
+    const fetched = action?.type === "success" && action.manual !== true;
+    if (fetched) this.#marked.delete(query);
+    if (fetched || action?.type === "error") this.#restarts.delete(query);
     const again = this.#again.get(query);
     if (again !== undefined && query.state.fetchStatus === "idle") {
       this.#again.delete(query);
       this.refresh(query, again);
-    } else if (byHand && this.#marked.has(query)) {
-      // `setQueryData` takes the mark away; what it set may well be made of what was stale.
+    } else if (this.#marked.has(query)) {
+      // `setQueryData` and the like take the mark away; what they set may well be made of what was stale.
       query.invalidate();
     }
   }

@@ -107,7 +107,6 @@ class Sync {
   }
 
   stop(): void {
-    if (this.#stopped) return;
     this.#stopped = true;
     for (const unsubscribe of this.#unsubscribe) unsubscribe();
     this.#coalescer.stop();

@@ -1,5 +1,6 @@
 // @vitest-environment jsdom
-import { act, type ReactNode, StrictMode } from "react";
+import { QueryClient, QueryClientProvider, useSuspenseQuery } from "@tanstack/react-query";
+import { act, type ReactNode, StrictMode, Suspense } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -12,6 +13,7 @@ import {
   useProject,
 } from "../../src/react.js";
 import type { Status } from "../../src/status.js";
+import { syncQueryClient } from "../../src/tanstack-query.js";
 import { FakeClient } from "./fake-client.js";
 
 const EVENT: HeraldEvent = { type: "refetch", projectId: "7", reason: "subscribed" };
@@ -105,6 +107,14 @@ describe("useProject", () => {
     expect(client.subscriptions.size).toBe(1);
   });
 
+  it("each option alone", async () => {
+    await render([<Project key="1" id="7" topics={["task:*"]} />, <Project key="2" id="7" filter={{ a: 1 }} />]);
+    expect([...client.subscriptions].map(({ options }) => options)).toEqual([
+      { topics: ["task:*"] },
+      { filter: { a: 1 } },
+    ]);
+  });
+
   it("tells the last onEvent and subscribes but once for all of them", async () => {
     const first = vi.fn();
     const second = vi.fn();
@@ -154,6 +164,35 @@ describe("useProject", () => {
     expect(another.listeners).toBe(0);
   });
 });
+
+describe("with react-query", () => {
+  it("a component that is suspended gets the answer of the restarted fetch", async () => {
+    const answers: ((value: string) => void)[] = [];
+    const queryFn = () => new Promise<string>((resolve) => answers.push(resolve));
+    const queryClient = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+    const stop = syncQueryClient({ client, queryClient });
+    await render(
+      <QueryClientProvider client={queryClient}>
+        <Suspense fallback="waiting">
+          <Tasks queryFn={queryFn} />
+        </Suspense>
+      </QueryClientProvider>,
+    );
+    await act(() => client.tell({ ...EVENT, reason: "history_gap" }));
+    expect(answers.length).toBe(2);
+    await act(() => answers[0]?.("before"));
+    expect(element.textContent).toBe("waiting");
+    await act(() => answers[1]?.("after"));
+    await vi.waitFor(() => expect(element.textContent).toBe("after"));
+    expect(answers.length).toBe(2);
+    stop();
+    queryClient.clear();
+  });
+});
+
+function Tasks({ queryFn }: { queryFn: () => Promise<string> }) {
+  return useSuspenseQuery({ queryKey: ["tasks"], queryFn }).data;
+}
 
 describe("useHeraldStatus", () => {
   it("renders again when it changes", async () => {

@@ -1,5 +1,5 @@
 import { InfiniteQueryObserver, onlineManager, QueryClient, QueryObserver, skipToken } from "@tanstack/query-core";
-import { QueryClient as OldestQueryClient } from "query-core-oldest";
+import { QueryClient as OldestQueryClient, QueryObserver as OldestQueryObserver } from "query-core-oldest";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { ChangeEvent } from "../../src/events.js";
 import { type QueryClientLike, type SyncQueryClientOptions, syncQueryClient } from "../../src/tanstack-query.js";
@@ -83,6 +83,7 @@ function mount(options: ConstructorParameters<typeof QueryObserver>[1]) {
 
 describe("which queries a change makes stale", () => {
   it("finds the usual layouts of keys", () => {
+    client.tellProject("7", "live");
     const keys = [
       ["tasks"],
       ["task"],
@@ -114,6 +115,8 @@ describe("which queries a change makes stale", () => {
     ["status", "statuses"],
     ["address", "addresses"],
     ["box", "boxes"],
+    ["boxes", "box"],
+    ["shelf", "shelves"],
     ["person", "people"],
     ["analysis", "analyses"],
     ["news", "news"],
@@ -163,6 +166,7 @@ describe("which queries a change makes stale", () => {
       ["tasks", "detail", 2, { with: "children" }],
       ["tasks", "list", 8], // a page?
       ["tasks", "list", "9"], // nobody subscribed to 9
+      ["tasks", "9"],
       ["tasks", "list", { ids: [8] }],
     ];
     client.tellProject("8", "live");
@@ -200,6 +204,8 @@ describe("which queries a change makes stale", () => {
       ["tasks", { where: { project: "8" } }],
       ["projects", 8, "tasks"],
       ["/projects/8/tasks"],
+      [["projects", 8], "tasks"],
+      ["tasks", { projectIds: [8] }],
       ["tasks", OTHER],
       ["tasks", "anything", OTHER.toUpperCase()],
     ];
@@ -244,6 +250,23 @@ describe("keys of the user", () => {
     ]);
   });
 
+  it("of an object in a key what the prefix names", () => {
+    const lists = [
+      ["tasks", "list", { projectId: 7, page: 1 }],
+      ["tasks", "list", { projectId: 8, page: 1 }],
+    ];
+    const task = ({ projectId }: ChangeEvent) => [["tasks", "list", { projectId }]];
+    expect(staleOf(lists, change(), { keys: { task } })).toEqual([lists[0]]);
+  });
+
+  it("a resource may be called like a property of all objects", () => {
+    const { queryFn } = source();
+    queryClient.setQueryData(["constructors"], "data");
+    mount({ queryKey: ["constructors"], queryFn });
+    expect(staleOf(keys, change({ resource: "constructor" }), { keys: {}, names: {}, refetchType: {} })).toEqual([]);
+    expect(queryFn).toHaveBeenCalledTimes(1);
+  });
+
   it("undefined is the default, an empty list is nothing, another resource is the default", () => {
     expect(staleOf(keys, change(), { keys: () => undefined })).toEqual([["tasks"]]);
     queryClient.clear();
@@ -255,6 +278,7 @@ describe("keys of the user", () => {
   it("filters", () => {
     const filters = [
       { queryKey: ["board", "7"], exact: true },
+      { queryKey: ["nothing"], type: "inactive" },
       { predicate: ({ queryKey }: { queryKey: readonly unknown[] }) => queryKey[1] === 8 },
     ];
     expect(staleOf(keys, change(), { keys: { task: filters } })).toEqual([keys[0], keys[1]]);
@@ -351,7 +375,55 @@ describe("fetches", () => {
     sync({ refetchType });
     client.tell(change());
     expect(queryFn).toHaveBeenCalledTimes(fetches);
+    await vi.advanceTimersByTimeAsync(0);
     expect(queryClient.getQueryState(["tasks", "only set"])).toMatchObject({ isInvalidated: true, status: "success" });
+  });
+
+  it.each([
+    ["task", "note"],
+    ["note", "task"],
+  ])("the wider refetchType of %s and %s wins in one round", async (...resources) => {
+    const { queryFn, answer } = source();
+    const loaded = queryClient.fetchQuery({ queryKey: ["board"], queryFn });
+    await answer(0, "old");
+    await loaded;
+    sync({ keys: () => [["board"]], refetchType: { task: "all", note: "none" } });
+    client.tell(change({ resource: "other" }));
+    for (const resource of resources) client.tell(change({ resource }));
+    expect(queryFn).toHaveBeenCalledTimes(1);
+    await vi.advanceTimersByTimeAsync(100);
+    expect(queryFn).toHaveBeenCalledTimes(2);
+  });
+
+  it("`*` is the refetchType of the whole project", () => {
+    const { queryFn } = source();
+    queryClient.setQueryData(["anything"], "old");
+    mount({ queryKey: ["anything"], queryFn });
+    sync({ refetchType: { "*": "none" } });
+    client.tell({ type: "refetch", projectId: "7", reason: "history_gap" });
+    expect(queryFn).not.toHaveBeenCalled();
+    expect(invalidated(["anything"])).toBe(true);
+  });
+
+  it("a query that throws harms no other", () => {
+    const { queryFn } = source();
+    const onError = vi.fn();
+    let broken = false;
+    const enabled = () => {
+      if (broken) throw new Error("mine");
+      return true;
+    };
+    queryClient.setQueryData(["tasks"], "old");
+    queryClient.setQueryData(["task"], "old");
+    mount({ queryKey: ["tasks"], queryFn, enabled });
+    mount({ queryKey: ["task"], queryFn });
+    sync({ onError });
+    broken = true;
+    client.tell(change());
+    broken = false;
+    expect(onError).toHaveBeenCalled();
+    expect(invalidated(["tasks"])).toBe(true);
+    expect(queryFn).toHaveBeenCalledTimes(1);
   });
 
   it("marks a disabled query, which fetches once it is enabled", async () => {
@@ -521,12 +593,62 @@ describe("fetches", () => {
       await vi.advanceTimersByTimeAsync(5);
     }
     expect(queryFn).toHaveBeenCalledTimes(4);
+    expect(invalidated(["tasks"])).toBe(true);
+    queryClient.setQueryData(["tasks"], "by hand"); // this alone starts nothing
+    expect(queryFn).toHaveBeenCalledTimes(4);
     await answer(3, "before the last changes");
     expect(observer.getCurrentResult().data).toBe("before the last changes");
     expect(queryFn).toHaveBeenCalledTimes(5);
     expect(invalidated(["tasks"])).toBe(true);
-    await answer(4, "after");
+    // The next one may be restarted again.
+    client.tell(change());
+    expect(queryFn).toHaveBeenCalledTimes(6);
+    await answer(4, "before");
+    await answer(5, "after");
     expect(observer.getCurrentResult().data).toBe("after");
+    expect(queryFn).toHaveBeenCalledTimes(6);
+  });
+
+  it("a fetch that is to be followed by another is followed after an error too", async () => {
+    const { queryFn, answer, fail } = source();
+    const { observer } = mount({ queryKey: ["tasks"], queryFn });
+    sync({ coalesceMs: 1 });
+    for (let times = 0; times < 6; times++) {
+      client.tell(change());
+      await vi.advanceTimersByTimeAsync(5);
+    }
+    await fail(3);
+    expect(queryFn).toHaveBeenCalledTimes(5);
+    client.tell(change());
+    expect(queryFn).toHaveBeenCalledTimes(6);
+    await answer(5, "after");
+    expect(observer.getCurrentResult().data).toBe("after");
+  });
+
+  it("a removed query is not fetched again", async () => {
+    const { queryFn } = source();
+    queryClient.fetchQuery({ queryKey: ["tasks"], queryFn }).catch(() => {});
+    const stop = sync({ coalesceMs: 1 });
+    for (let times = 0; times < 6; times++) {
+      client.tell(change());
+      await vi.advanceTimersByTimeAsync(5);
+    }
+    expect(queryFn).toHaveBeenCalledTimes(4);
+    queryClient.removeQueries();
+    stop();
+    expect(queryFn).toHaveBeenCalledTimes(4);
+  });
+
+  it("what waits for the end of a fetch keeps the wider refetchType", async () => {
+    const { queryFn, answer } = source();
+    queryClient.fetchQuery({ queryKey: ["tasks"], queryFn }).catch(() => {});
+    sync({ coalesceMs: 1, keys: () => [["tasks"]], refetchType: { task: "all", note: "none" } });
+    for (const resource of ["task", "task", "task", "task", "note"]) {
+      client.tell(change({ resource }));
+      await vi.advanceTimersByTimeAsync(5);
+    }
+    expect(queryFn).toHaveBeenCalledTimes(4);
+    await answer(3, "before");
     expect(queryFn).toHaveBeenCalledTimes(5);
   });
 
@@ -557,6 +679,17 @@ describe("fetches", () => {
     expect(invalidated(["tasks"])).toBe(true);
   });
 
+  it("nor does stop try to", async () => {
+    const { queryFn, answer } = source();
+    queryClient.fetchQuery({ queryKey: ["tasks"], queryFn }).catch(() => {});
+    mount({ queryKey: ["tasks"], queryFn: skipToken });
+    const stop = sync();
+    client.tell(change());
+    stop();
+    await answer(0, "before");
+    expect(queryClient.getQueryState(["tasks"])).toMatchObject({ status: "success", data: "before" });
+  });
+
   it("refetches all pages of an infinite query, and lets one that is being loaded come", async () => {
     const pages: number[] = [];
     const answers: (() => void)[] = [];
@@ -580,6 +713,7 @@ describe("fetches", () => {
     sync();
     client.tell(change());
     expect(pages).toEqual([1, 2]);
+    expect(invalidated(["tasks"])).toBe(true);
     await next();
     expect((await more).data?.pages).toEqual([1, 2]);
     await next();
@@ -634,6 +768,12 @@ describe("with the oldest TanStack Query 5", () => {
     await vi.advanceTimersByTimeAsync(200);
     client.tell(change());
     expect(old.getQueryState(["tasks"])?.isInvalidated).toBe(true);
+    old.setQueryData(["task"], "set");
+    const unmount = new OldestQueryObserver(old, { queryKey: ["task"], queryFn }).subscribe(() => {});
+    await vi.advanceTimersByTimeAsync(200);
+    client.tell(change());
+    expect(queryFn).toHaveBeenCalledTimes(3);
+    unmount();
     old.clear();
   });
 });
@@ -656,6 +796,36 @@ describe("bursts", () => {
     for (let id = 0; id < 1000; id++) client.tell(change({ ids: [String(id)] }));
     await vi.advanceTimersByTimeAsync(1000);
     expect(rounds.slice(2).map(({ ids }) => ids?.length ?? null)).toEqual([1, null]);
+  });
+
+  it("all resources share the room for rows, and give it back", async () => {
+    const rounds: ChangeEvent[] = [];
+    sync({ keys: keep(rounds) });
+    const ids = (from: number, to: number) => Array.from({ length: to - from }, (_, place) => String(from + place));
+    const told = async () => {
+      await vi.advanceTimersByTimeAsync(100);
+      return rounds.splice(0).map(({ resource, ids }) => [resource, ids?.length ?? null]);
+    };
+    client.tell(change());
+    client.tell(change({ resource: "a", ids: ids(0, 300) }));
+    client.tell(change({ resource: "b", ids: ids(0, 300) }));
+    client.tell(change({ resource: "c", ids: ids(0, 150) }));
+    client.tell(change({ resource: "c", ids: ids(100, 200) }));
+    expect(await told()).toEqual([
+      ["task", 1],
+      ["a", 300],
+      ["b", null],
+      ["c", 200],
+    ]);
+    client.tell(change({ resource: "a", ids: ids(0, 300) }));
+    client.tell(change({ resource: "a", ids: null }));
+    client.tell(change({ resource: "b", ids: ids(0, 500) }));
+    expect(await told()).toEqual([
+      ["a", null],
+      ["b", 500],
+    ]);
+    client.tell(change({ ids: ids(0, 5000) }));
+    expect(await told()).toEqual([["task", null]]);
   });
 
   it("null wins, before and after", async () => {
@@ -689,7 +859,7 @@ describe("bursts", () => {
   it("very many resources are the whole project", async () => {
     queryClient.setQueryData(["anything"], "data");
     sync({ keys: () => [] });
-    for (let times = 0; times < 102; times++) client.tell(change({ resource: `resource_${times}` }));
+    for (let times = 0; times < 32; times++) client.tell(change({ resource: `resource_${times}` }));
     expect(invalidated(["anything"])).toBe(false);
     await vi.advanceTimersByTimeAsync(100);
     expect(invalidated(["anything"])).toBe(true);
@@ -748,6 +918,11 @@ describe("the rest of the events", () => {
     expect(invalidated(["me"])).toBe(false);
     await vi.advanceTimersByTimeAsync(100);
     expect(invalidated(["me"])).toBe(true);
+    // And the next round is as narrow as ever.
+    await queryClient.fetchQuery({ queryKey: ["me"], queryFn: async () => "new" });
+    client.tell(change());
+    await vi.advanceTimersByTimeAsync(100);
+    expect(invalidated(["me"])).toBe(false);
   });
 
   const revocations = [
@@ -783,6 +958,26 @@ describe("the rest of the events", () => {
     await answer(0, "secret");
     await answer(1, "public");
     expect(await fetched).toBe("public");
+  });
+
+  it("revoked: a fetch that nothing can start again ends without data", async () => {
+    const { queryFn, answer } = source();
+    const fetched = queryClient.fetchQuery({ queryKey: ["project", 7], queryFn }).catch(() => "rejected");
+    mount({ queryKey: ["project", 7], queryFn: skipToken });
+    sync();
+    client.tell(revocations[0]);
+    await answer(0, "secret");
+    expect(await fetched).toBe("rejected");
+    expect(queryClient.getQueryState(["project", 7])).toMatchObject({ data: undefined, status: "pending" });
+  });
+
+  it("revoked: `belongs` says what is of the project", () => {
+    queryClient.setQueryData(["board", 1], "secret");
+    queryClient.setQueryData(["board", 2], "data");
+    sync({ belongs: ([, board]) => board === 1 });
+    client.tell(revocations[0]);
+    expect(queryClient.getQueryState(["board", 1])).toBe(undefined);
+    expect(invalidated(["board", 2])).toBe(false);
   });
 
   it("onRevoked: refetch keeps the data until the answer, a function does it itself, and one that throws is the default", () => {
@@ -849,6 +1044,16 @@ describe("subscriptions", () => {
     stop();
     stop();
     expect(client.listeners).toBe(0);
+  });
+
+  it("an event that is on its way while it is stopped starts nothing", () => {
+    queryClient.setQueryData(["tasks"], "data");
+    const timers = vi.getTimerCount();
+    const off = client.onEvent(() => stop());
+    const stop = sync();
+    client.tell(change());
+    off();
+    expect(vi.getTimerCount()).toBe(timers);
   });
 
   it("stop does what was heard, and leaves nothing", () => {
