@@ -65,13 +65,32 @@ function isObject(part: unknown): part is { readonly [property: string]: unknown
   return typeof part === "object" && part !== null && !Array.isArray(part);
 }
 
+/** Keys are read once and asked about often. */
+function remember<T>(read: (key: QueryKeyLike) => T): (key: QueryKeyLike) => T {
+  const known = new WeakMap<QueryKeyLike, T>();
+  return (key) => {
+    let answer = known.get(key);
+    if (answer === undefined) {
+      answer = read(key);
+      known.set(key, answer);
+    }
+    return answer;
+  };
+}
+
+/** All texts of a key, at any depth, as words. */
+const wordsOf = remember((key): ReadonlySet<string> => new Set(key.flatMap(wordsIn)));
+
+function wordsIn(part: unknown): string[] {
+  if (Array.isArray(part)) return part.flatMap(wordsIn);
+  if (isObject(part)) return Object.values(part).flatMap(wordsIn);
+  return segments(part).flatMap((text) => (typeof text === "string" ? [word(text)] : []));
+}
+
 /** Whether any text of the key, at any depth, is one of the names. */
 export function namesResource(key: QueryKeyLike, names: Names): boolean {
-  return key.some((part) => {
-    if (Array.isArray(part)) return namesResource(part, names);
-    if (isObject(part)) return namesResource(Object.values(part), names);
-    return segments(part).some((text) => typeof text === "string" && names.all.has(word(text)));
-  });
+  const words = wordsOf(key);
+  return [...names.all].some((name) => words.has(name));
 }
 
 /** Ids are compared as texts: 1 and "1" are one, and so are uuids in capitals. */
@@ -108,13 +127,15 @@ export function namesOtherRow(key: QueryKeyLike, names: Names, ids: readonly str
  * The ids of projects that the key surely names, where they are ones: behind the word `project` or `projects`, in a
  * property like `projectId`, as a text behind `list`, and every uuid. A number behind `list` may be that of a page.
  */
-export function projectIds(key: QueryKeyLike): Set<string> {
+export const projectIds = remember(projectIdsIn);
+
+function projectIdsIn(key: QueryKeyLike): ReadonlySet<string> {
   const found = new Set<string>();
   const parts = key.flatMap(segments);
   parts.forEach((part, place) => {
     const before = parts[place - 1];
     const behind = typeof before === "string" ? word(before) : "";
-    if (Array.isArray(part)) addAll(found, projectIds(part));
+    if (Array.isArray(part)) addAll(found, projectIdsIn(part));
     else if (isObject(part)) addAll(found, projectIdsOf(part));
     else if (isScalar(part)) {
       const listed = typeof part === "string" && /^lists?$/.test(behind);
@@ -129,7 +150,7 @@ function projectIdsOf(part: { readonly [property: string]: unknown }): Set<strin
   for (const [property, value] of Object.entries(part)) {
     const named = PROJECT_PROPERTY.test(word(property));
     if (named) addAll(found, (Array.isArray(value) ? value : [value]).filter(isScalar).map(idText));
-    addAll(found, projectIds([value]));
+    addAll(found, projectIdsIn([value]));
   }
   return found;
 }

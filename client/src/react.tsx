@@ -40,7 +40,11 @@ export function useHeraldClient(): Client {
 }
 
 /** What {@link useProject} may be told. Compared by value: they may be written inline. */
-export interface UseProjectOptions extends Pick<SubscribeOptions, "topics" | "filter"> {
+export interface UseProjectOptions {
+  /** As in {@link SubscribeOptions}. */
+  readonly topics?: SubscribeOptions["topics"] | undefined;
+  /** As in {@link SubscribeOptions}. */
+  readonly filter?: SubscribeOptions["filter"] | undefined;
   /** Told of every event of the subscription. The one of the last rendering is called; it need not be stable. */
   readonly onEvent?: Listener | undefined;
 }

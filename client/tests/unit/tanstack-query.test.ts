@@ -532,6 +532,18 @@ describe("fetches", () => {
     expect(queryClient.getQueryState(["tasks"])).toMatchObject({ fetchStatus: "idle", isInvalidated: true });
   });
 
+  it("also after stop", () => {
+    queryClient.setQueryData(["tasks"], "old");
+    const never = ({ signal }: { signal: AbortSignal }) => new Promise(() => signal.throwIfAborted());
+    const { observer, unmount } = mount({ queryKey: ["tasks"], queryFn: never });
+    void observer.refetch();
+    const stop = sync();
+    client.tell(change());
+    stop();
+    unmount();
+    expect(queryClient.getQueryState(["tasks"])).toMatchObject({ fetchStatus: "idle", isInvalidated: true });
+  });
+
   it("restarts between two attempts", async () => {
     const { queryFn, answer, fail } = source();
     const { observer } = mount({ queryKey: ["tasks"], queryFn, retry: 3, retryDelay: 5000 });
