@@ -53,7 +53,7 @@ let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "pgherald-docs-"));
   symlinkSync(join(PACKAGE, "node_modules"), join(folder, "node_modules"));
-  writeFileSync(join(folder, "given.d.ts"), readFileSync(join(PACKAGE, "tests", "docs", "given.d.ts")));
+  writeFileSync(join(folder, "given.d.ts"), readFileSync(join(PACKAGE, "tests", "docs", "given.d.ts.txt")));
   // Until src/client.ts is there: what it is going to export.
   const index = JSON.stringify(join(PACKAGE, "src", "index.ts").replace(/\.ts$/, ".js"));
   const soon = [
