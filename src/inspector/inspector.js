@@ -23,7 +23,7 @@ const UNAVAILABLE_RETRY_MS = 3_000;
 /** Close codes as in docs/protocol.md: what it means, what to do, and when to come back (not at all where absent). */
 const CLOSE = {
   1000: { meaning: "bye", todo: "Connect again when you like." },
-  1001: { meaning: "going away: the daemon drains", todo: "Coming back at a random moment.", wait: random(0, 2_000) },
+  1001: { meaning: "going away", todo: "The daemon drains. Coming back at a random moment.", wait: random(0, 2_000) },
   1002: { meaning: "protocol error", todo: "Not RFC 6455: look at what stands between this page and the daemon." },
   1006: { meaning: "lost without a close frame", todo: "Coming back.", wait: backoff },
   1007: { meaning: "text is not UTF-8", todo: "Look at what stands between this page and the daemon." },
@@ -33,8 +33,14 @@ const CLOSE = {
     wait: random(5_000, 15_000),
   },
   4400: { meaning: "malformed", todo: "The daemon did not understand this page: are both of the same version?" },
-  4401: { meaning: "token invalid or expired", todo: "Paste a fresh token and connect: nothing is missed." },
-  4403: { meaning: "forbidden, or ended by an administrator", todo: "Use a token that may see the project." },
+  4401: {
+    meaning: "token invalid or expired",
+    todo: "Paste a fresh token and connect: it goes on from the last cursor.",
+  },
+  4403: {
+    meaning: "forbidden, or ended by an administrator",
+    todo: "Use a token that may see the project, or ask who ended it.",
+  },
   4408: { meaning: "no auth in time", todo: "Coming back.", wait: backoff },
   4413: { meaning: "frame too large", todo: "Fewer topics, or raise limits.frame_bytes." },
   4429: { meaning: "too many requests or sessions", todo: "Coming back later.", wait: random(5_000, 15_000) },
@@ -260,7 +266,7 @@ function reach(entry) {
 
 function pause() {
   log.paused = !log.paused;
-  $("pause").setAttribute("aria-pressed", String(log.paused));
+  $("pause").dataset.paused = String(log.paused);
   $("pause-text").textContent = log.paused ? "Go on" : "Pause";
   draw();
 }
@@ -506,8 +512,7 @@ function ended(code, reason, opened) {
     project.since = undefined;
     if (project.state !== "closed") standing(project, "idle", close.wait ? "waiting" : "");
   }
-  const said = reason && !close.meaning.startsWith(reason) ? ` (${reason})` : "";
-  let words = `Closed with ${code}: ${close.meaning}${said}. ${close.todo}`;
+  let words = `Closed with ${code}: ${reason || close.meaning}. ${close.todo}`;
   if (code === 1006 && !opened) {
     words = `No WebSocket at ${address().pathname}: the daemon is down or full, a proxy does not pass upgrades on, or http.allowed_origins does not list ${location.origin}.`;
   } else if (code === 1006) {
@@ -517,7 +522,7 @@ function ended(code, reason, opened) {
   if (close.wait) {
     session.retryAt = Date.now() + close.wait();
     session.attempts += 1;
-    enter("waiting", `Lost: ${close.meaning}`);
+    enter("waiting", opened ? "Lost, coming back" : "Out of reach, trying again");
   } else {
     enter("closed", `Closed: ${close.meaning}`);
     if (code === 4401) $("token").focus();
@@ -585,7 +590,7 @@ function understand(frame, raw) {
       if (!project) return facts;
       if (replayed && project.gap) facts.said = "could not resume: refetch";
       else if (replayed) facts.said = `resumed: ${count(project.missed, "missed change")} told`;
-      standing(project, "live", replayed ? facts.said : "live");
+      standing(project, "live", replayed ? `live, ${facts.said}` : "live");
       project.since = undefined;
       return facts;
     case "reconnect": {
@@ -634,7 +639,10 @@ function refused(project, frame) {
 function ping() {
   if (session.state !== "live") return;
   // Nothing at all since the last one: the other end has gone without a word.
-  if (session.owed) ended(1006, "", true);
+  if (session.owed) {
+    ended(1006, "", true);
+    return;
+  }
   session.owed = true;
   say({ type: "ping", ref: "inspector" });
 }
