@@ -30,8 +30,9 @@ impl Demo {
         let link = async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("the demo runs");
-                if let Some(link) = line.trim().strip_prefix("open ") {
-                    return link.split(' ').next().unwrap_or_default().to_owned();
+                // The first of two; the other is the inspector's.
+                if line.trim().starts_with("http://") {
+                    return line.trim().to_owned();
                 }
             }
         };
