@@ -18,8 +18,8 @@ import { createClient } from "../src/index.js";
 /** The longest that any fact is waited for: only a bug meets it. */
 export const LIMIT_MS = 30_000;
 const SECRET = "a secret of the tests, long enough";
-const ROOT = fileURLToPath(new URL("../../", import.meta.url));
-const PROGRAM = process.env.PGHERALD_TEST_PROGRAM ?? `${ROOT}target/debug/pgherald`;
+export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
+export const PROGRAM = process.env.PGHERALD_TEST_PROGRAM ?? `${ROOT}target/debug/pgherald`;
 
 /** Waits until `fact` is true. */
 export async function until(what: string, fact: () => unknown | Promise<unknown>, limit = LIMIT_MS): Promise<void> {

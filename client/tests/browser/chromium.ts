@@ -71,17 +71,20 @@ async function open(cleanup: (undo: () => unknown) => void): Promise<Browser> {
   };
 }
 
-export const it = test.extend<{ world: World; browser: Browser }>({
+interface Fixtures {
+  world: World;
+  browser: Browser;
+  /** Takes what is to be undone at the end of the test, the newest first. */
+  cleanup: (undo: () => unknown) => void;
+}
+
+export const it = test.extend<Fixtures>({
   // biome-ignore lint/correctness/noEmptyPattern: Vitest reads from it which fixtures this one needs.
-  world: async ({}, use) => {
+  cleanup: async ({}, use) => {
     const undo: (() => unknown)[] = [];
-    await use(newWorld((step) => undo.push(step)));
+    await use((step) => undo.push(step));
     for (const step of undo.reverse()) await step();
   },
-  // biome-ignore lint/correctness/noEmptyPattern: the same
-  browser: async ({}, use) => {
-    const undo: (() => unknown)[] = [];
-    await use(await open((step) => undo.push(step)));
-    for (const step of undo.reverse()) await step();
-  },
+  world: async ({ cleanup }, use) => use(newWorld(cleanup)),
+  browser: async ({ cleanup }, use) => use(await open(cleanup)),
 });
