@@ -6,7 +6,7 @@ SHELL := bash
 # Debian keeps the servers' programs out of the PATH.
 export PATH := $(PATH):$(lastword $(sort $(wildcard /usr/lib/postgresql/*/bin)))
 
-.PHONY: help demo board build client test test-client test-matrix fmt lint postgres tools fuzz bench-sessions bench-writes
+.PHONY: help demo board build client test test-client test-matrix fmt lint postgres tools fuzz images bench-sessions bench-writes
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ tools: # What the tests need besides: cargo-nextest, PgBouncer, nginx, curl, lib
 	@tests/tools/peers
 	@tests/tools/schemas
 	@tests/tools/asyncapi
+
+images: postgres board ## Make the pictures of docs/images anew, with the tests of the board and the inspector
+	PGHERALD_IMAGES=docs/images tests/client test tests/browser/board
 
 fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
 	RUSTC_BOOTSTRAP=1 cargo fuzz run websocket -- -max_total_time=60 -max_len=4096

@@ -21,7 +21,7 @@ export interface ChangeEvent {
   readonly rows?: readonly (Row | null)[];
   /** What the writing transaction called itself; compare with {@link Client.origin}. */
   readonly origin?: string;
-  /** RFC 3339, with microseconds: when the database noticed it. */
+  /** RFC 3339, with microseconds: when the daemon heard of it; of a hand-written payload what that says. */
   readonly timestamp?: string;
   /** Where the client has got to with this event. */
   readonly cursor?: string;

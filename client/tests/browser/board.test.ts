@@ -7,7 +7,7 @@ import { it } from "./chromium.js";
 import { demo } from "./demo.js";
 
 /** `make images` keeps them in docs/images. */
-const IMAGES = process.env.PGHERALD_IMAGES ?? join(ROOT, "target/images");
+const IMAGES = join(ROOT, process.env.PGHERALD_IMAGES ?? "target/images");
 mkdirSync(IMAGES, { recursive: true });
 
 /** Logs in, as a person would, and waits for a live board of project 7. */
