@@ -12,8 +12,9 @@ fn main() {
     let dist = Path::new("examples/board/dist");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed={UNBUILT}");
-    // The folder is in the repository, and empty there. Cargo builds anew every time what waits for one that is missing.
-    if dist.is_dir() {
+    // Cargo builds anew every time what waits for a folder that is missing. A checkout has it, empty until `make board`; a
+    // package without the board never will.
+    if dist.parent().is_some_and(Path::is_dir) {
         println!("cargo:rerun-if-changed={}", dist.display());
     }
     let out = env::var_os("OUT_DIR").expect("cargo says where to write");

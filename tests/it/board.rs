@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
 use tokio::process::Child;
 
 use crate::browser::Browser;
@@ -174,6 +175,15 @@ async fn board_says_what_is_wrong_with_a_request() {
     check(Method::GET, "/api/projects/x/tasks", "", (404, "not_found")).await;
     check(Method::PUT, tasks, "{}", (404, "not_found")).await;
     check(Method::GET, "/etc/passwd", "", (404, "not_found")).await;
+
+    // What is too long is not even read.
+    let mut socket = TcpStream::connect(demo.page.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = b"POST /api/login HTTP/1.1\r\nhost: x\r\ncontent-length: 9999999\r\n\r\n";
+    socket.write_all(head).await.unwrap();
+    let mut answer = String::new();
+    let closed = tokio::time::timeout(LIMIT, socket.read_to_string(&mut answer)).await;
+    closed.expect("the connection is closed").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 ") && answer.contains(r#""error":"malformed""#), "{answer}");
 
     let long = demo.request(Method::POST, tasks).bearer_auth(&token).header("x-herald-origin", "x".repeat(101));
     let answer = read(long.body(r#"{"title":"x"}"#)).await;

@@ -1,3 +1,5 @@
+import { ApiError } from "./api.ts";
+
 /** Who is logged in, with a token that is good now. */
 export interface Account {
   readonly user: string;
@@ -19,7 +21,7 @@ export function createAccount(user: string): Account {
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ user }),
     });
-    if (!response.ok) throw new Error(`nobody could log in as ${user}: HTTP status ${response.status}`);
+    if (!response.ok) throw new ApiError(response.status, `${user} cannot log in: HTTP status ${response.status}`);
     const answer = (await response.json()) as { token: string; expires_in: number };
     token = { text: answer.token, expiresAt: Date.now() + answer.expires_in * 1000 };
     return token.text;

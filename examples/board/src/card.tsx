@@ -28,8 +28,7 @@ export function Card({ task, flash, actions }: Props) {
     const moved = actions.moved.current;
     if (moved?.id !== task.id) return;
     actions.moved.current = null;
-    const same = card.current?.querySelector<HTMLButtonElement>(`[data-testid=${moved.by}]:not(:disabled)`);
-    (same ?? card.current?.querySelector<HTMLButtonElement>(".move:not(:disabled)"))?.focus();
+    focus(card.current, `[data-testid=${moved.by}]:not(:disabled)`) || focus(card.current, ".move:not(:disabled)");
   }, [actions.moved, task.id]);
 
   const move = (by: -1 | 1) => {
@@ -71,12 +70,10 @@ export function Card({ task, flash, actions }: Props) {
       {editing ? (
         <Editor
           title={task.title}
-          close={(title) => {
+          close={(title, by) => {
             setEditing(false);
             if (title !== undefined) actions.rename(task, title);
-            requestAnimationFrame(() =>
-              card.current?.querySelector<HTMLButtonElement>("[data-testid=rename]")?.focus(),
-            );
+            if (by === "key") requestAnimationFrame(() => focus(card.current, "[data-testid=rename]"));
           }}
         />
       ) : (
@@ -85,7 +82,7 @@ export function Card({ task, flash, actions }: Props) {
         </p>
       )}
       {task.sprint && <span className="sprint">{task.sprint}</span>}
-      <span className="tools">
+      <span className="tools" hidden={editing}>
         {move(-1)}
         {move(1)}
         <Tool
@@ -100,11 +97,22 @@ export function Card({ task, flash, actions }: Props) {
           label={`Delete “${task.title}”`}
           path={PATHS.bin}
           disabled={draft}
-          act={() => actions.remove(task)}
+          act={() => {
+            const { nextElementSibling, previousElementSibling } = card.current ?? {};
+            focus(nextElementSibling ?? previousElementSibling, "[data-testid=rename]");
+            actions.remove(task);
+          }}
         />
       </span>
     </li>
   );
+}
+
+/** Whether there was something to focus. */
+function focus(card: Element | null | undefined, selector: string): boolean {
+  const found = card?.querySelector<HTMLElement>(selector);
+  found?.focus();
+  return found !== null && found !== undefined;
 }
 
 interface ToolProps {
@@ -134,15 +142,21 @@ function Tool({ name, label, path, className, disabled, act }: ToolProps) {
   );
 }
 
+interface EditorProps {
+  readonly title: string;
+  /** Without a title it stays as it was. */
+  readonly close: (title: string | undefined, by: "key" | "blur") => void;
+}
+
 /** Enter and leaving the field keep the title, Escape does not. */
-function Editor({ title, close }: { readonly title: string; readonly close: (title?: string) => void }) {
+function Editor({ title, close }: EditorProps) {
   const field = useRef<HTMLInputElement>(null);
   const closed = useRef(false);
   useEffect(() => field.current?.select(), []);
-  const end = (kept?: string) => {
+  const end = (kept: string | undefined, by: "key" | "blur") => {
     if (closed.current) return;
     closed.current = true;
-    close(kept);
+    close(kept, by);
   };
   return (
     <input
@@ -152,10 +166,10 @@ function Editor({ title, close }: { readonly title: string; readonly close: (tit
       data-testid="rename-title"
       maxLength={200}
       defaultValue={title}
-      onBlur={(event) => end(event.target.value.trim())}
+      onBlur={(event) => end(event.target.value.trim(), "blur")}
       onKeyDown={(event) => {
-        if (event.key === "Enter") end(event.currentTarget.value.trim());
-        if (event.key === "Escape") end();
+        if (event.key === "Enter") end(event.currentTarget.value.trim(), "key");
+        if (event.key === "Escape") end(undefined, "key");
       }}
     />
   );

@@ -17,7 +17,15 @@ async function start(root: HTMLElement) {
   let account: Account | null = null;
   const client = createClient({
     url: config.url,
-    getToken: ({ reason }) => account?.token(reason !== "connect") ?? null,
+    async getToken({ reason }) {
+      try {
+        return (await account?.token(reason !== "connect")) ?? null;
+      } catch (error) {
+        // This user is gone: nobody is logged in. Anything else passes.
+        if (error instanceof ApiError && error.status === 401) return null;
+        throw error;
+      }
+    },
   });
   const queryClient = new QueryClient({
     defaultOptions: {

@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_postgres::types::Type;
-use tracing::warn;
-use warp::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderMap, WWW_AUTHENTICATE};
-use warp::http::{HeaderValue, Method, StatusCode};
+use warp::Filter;
+use warp::http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING};
+use warp::http::{Method, StatusCode};
 use warp::path::FullPath;
 use warp::reply::Response;
-use warp::{Filter, Reply};
 
+use self::refused::{BODY_BYTES_MAX, Refused, reply};
 use self::tasks::{Caller, Draft};
 use super::{Failure, token};
 use crate::config::Config;
@@ -25,10 +25,9 @@ use crate::keyring::Keyring;
 use crate::token::TokenError;
 
 mod page;
+mod refused;
 mod tasks;
 
-/// The largest body of a request.
-const BODY_BYTES_MAX: u64 = 16 * 1024;
 /// The longest `X-Herald-Origin`: it travels in every notification of the transaction.
 const ORIGIN_BYTES_MAX: usize = 100;
 
@@ -76,60 +75,12 @@ impl Board {
         let routes = warp::method()
             .and(warp::path::full())
             .and(warp::header::headers_cloned())
-            // None, or too much of it: what needs one will find it malformed.
-            .and(body.or(warp::any().map(Bytes::new)).unify())
+            .and(body.map(Some).or(warp::any().map(|| None)).unify())
             .then(move |method, path, headers, body| {
                 let api = Arc::clone(&api);
                 async move { api.reply(method, path, headers, body).await }
             });
         warp::serve(routes).incoming(socket).run().await;
-    }
-}
-
-/// Why a request is turned away; the text may be shown.
-#[derive(Debug, thiserror::Error)]
-enum Refused {
-    #[error("{0}")]
-    Malformed(String),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error("nobody is called that here: alice, bob and carol are")]
-    Stranger,
-    #[error("not a member of this project")]
-    Forbidden,
-    #[error("{0}")]
-    NotFound(&'static str),
-    #[error("nothing lives at this address: see examples/board/README.md")]
-    Address,
-    #[error("the database does not answer as it should: come back later")]
-    Unavailable,
-}
-
-impl From<DatabaseError> for Refused {
-    fn from(error: DatabaseError) -> Self {
-        warn!(%error, "the board's database");
-        Self::Unavailable
-    }
-}
-
-impl Refused {
-    fn describe(&self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
-            Self::Token(_) | Self::Stranger => (StatusCode::UNAUTHORIZED, "unauthorized"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-            Self::NotFound(_) | Self::Address => (StatusCode::NOT_FOUND, "not_found"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-        }
-    }
-
-    fn into_response(self) -> Response {
-        let (status, code) = self.describe();
-        let mut reply = reply(status, &json!({ "error": code, "message": self.to_string() }));
-        if status == StatusCode::UNAUTHORIZED {
-            reply.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
-        reply
     }
 }
 
@@ -142,14 +93,17 @@ struct Api {
 }
 
 impl Api {
-    async fn reply(&self, method: Method, path: FullPath, headers: HeaderMap, body: Bytes) -> Response {
+    async fn reply(&self, method: Method, path: FullPath, headers: HeaderMap, body: Option<Bytes>) -> Response {
+        if body.is_none() && (headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING)) {
+            return Refused::Unread.reply();
+        }
         let path = path.as_str().trim_start_matches('/');
         if let (&Method::GET | &Method::HEAD, Some(file)) = (&method, page::file(path, self.daemon)) {
             return file;
         }
-        match self.answer(&method, path, &headers, &body).await {
+        match self.answer(&method, path, &headers, &body.unwrap_or_default()).await {
             Ok((status, value)) => reply(status, &value),
-            Err(refused) => refused.into_response(),
+            Err(refused) => refused.reply(),
         }
     }
 
@@ -241,10 +195,4 @@ fn value(body: impl Serialize) -> Result<Value, Refused> {
 
 fn ok(body: impl Serialize) -> Result<(StatusCode, Value), Refused> {
     Ok((StatusCode::OK, value(body)?))
-}
-
-fn reply(status: StatusCode, body: &Value) -> Response {
-    let mut reply = warp::reply::with_status(warp::reply::json(body), status).into_response();
-    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    reply
 }
