@@ -33,7 +33,7 @@ client: ## Build and check the TypeScript client
 test: postgres tools ## Everything that CI runs
 	tests/run
 
-test-client: postgres client ## The tests of the client, against real daemons and in a browser
+test-client: postgres client board ## The tests of the client, against real daemons and in a browser
 	tests/client test
 
 test-matrix: postgres tools ## The tests of the database side on PostgreSQL 13 to 18
