@@ -58,7 +58,8 @@ impl Access {
         Ok(Self { rule, cache, generations, hasher: RandomState::new() })
     }
 
-    /// Whether the bearer of `claims` may see `project` now, or could within `authorize.cache_ttl`.
+    /// Whether the bearer of `claims` may see `project` now, or could within `authorize.cache_ttl`. A no is not kept: who
+    /// has just become a member comes before anybody tells of it.
     /// Equal questions at the same time make one query.
     pub async fn allowed(&self, claims: &Claims, project: &ProjectId) -> Result<Verdict, Unavailable> {
         let generation = self.generation(project);
@@ -72,7 +73,11 @@ impl Access {
             return Ok(verdict(known));
         }
         let question = asker.ask("subscribe", project, &claims.subject);
-        self.cache.try_get_with(key, question).await.map(verdict).map_err(|_| Unavailable)
+        let allowed = self.cache.try_get_with(key.clone(), question).await.map_err(|_| Unavailable)?;
+        if !allowed {
+            self.cache.invalidate(&key).await;
+        }
+        Ok(verdict(allowed))
     }
 
     /// Who of `subjects` may see `project` now: one query however many there are, past the cache. Only where one of

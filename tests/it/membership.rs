@@ -43,6 +43,17 @@ async fn a_change_of_the_members_makes_the_cached_answers_void() {
 }
 
 #[tokio::test]
+async fn a_no_is_not_kept() {
+    let world = World::with(|settings| settings.set("authorize.cache_ttl", "1h")).await;
+    // No trigger tells of this table, and nobody waits for one.
+    world.run("select pgherald.unwatch('project_members')").await;
+    let mut carol = session(&world.daemon, "carol").await;
+    assert!(!allowed(&mut carol).await);
+    world.run("insert into project_members values (7, 'carol')").await;
+    assert!(allowed(&mut carol).await, "at once");
+}
+
+#[tokio::test]
 async fn cached_answers_do_not_outlive_a_reconnect_of_the_listener() {
     let world =
         World::with(|settings| settings.set("authorize.cache_ttl", "1h").set("limits.requests_burst", "4000")).await;
