@@ -154,8 +154,10 @@ async function network(onTestFinished: Cleanup, target: string): Promise<Network
       for (const [from, to] of [pair, [far, near] as const]) {
         from.on("error", () => {});
         from.on("data", (bytes) => to.write(bytes));
-        from.on("close", () => {
-          to.destroy();
+        from.on("close", (failed) => {
+          // What was said last still gets through.
+          if (failed) to.destroy();
+          else to.end();
           pairs.delete(pair);
         });
         if (it.silent) from.pause();
