@@ -16,4 +16,4 @@ export type {
 } from "./events.js";
 export type { CacheInvalidate, ChangedResource, ClientFrame, ResourceChange, ServerFrame } from "./frames.js";
 export type { ProjectState, Status, Transport } from "./status.js";
-export type { Client, ClientOptions, SubscribeOptions, TokenRequest } from "./types.js";
+export type { Client, ClientOptions, SubscribeOptions, TokenRequest, WebSocketLike } from "./types.js";

@@ -2,9 +2,10 @@
 
 import type { ServerFrame } from "./frames.js";
 import { address, type Link, type LinkOwner } from "./link.js";
+import type { WebSocketLike } from "./types.js";
 
 /** @throws SyntaxError or TypeError where `url` is none. */
-export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url: URL) => WebSocket): Link {
+export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url: URL) => WebSocketLike): Link {
   const socket = new Socket(address(url, "wss:", "ws:"));
   const silence = () => {
     socket.onopen = socket.onmessage = socket.onclose = null;
@@ -12,7 +13,7 @@ export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url
   // What is wrong comes with `close`; without a listener some implementations throw.
   socket.onerror = () => {};
   socket.onopen = () => owner.opened();
-  socket.onmessage = ({ data }) => {
+  socket.onmessage = ({ data }: { data: string }) => {
     let frame: ServerFrame;
     try {
       frame = JSON.parse(data);
@@ -21,7 +22,7 @@ export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url
     }
     owner.heard(frame);
   };
-  socket.onclose = ({ code, reason }) => {
+  socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     silence();
     owner.ended(code, reason);
   };

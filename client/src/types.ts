@@ -9,6 +9,17 @@ export interface TokenRequest {
   readonly reason: "connect" | "renew" | "refused";
 }
 
+/** What is needed of a WebSocket: that of a browser, of Node 22, and of the package `ws`, whose events have other types. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  onopen: ((event: never) => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  send(text: string): void;
+  close(): void;
+}
+
 export interface ClientOptions {
   /** Where the daemon's WebSockets are: `wss://herald.example.com/ws`. Relative to the page in a browser. */
   readonly url: string | URL;
@@ -26,7 +37,7 @@ export interface ClientOptions {
   /** A class like the browser's, where there is none: Node 20 with the package `ws`. Without any, event streams are used. */
   readonly WebSocket?: new (
     url: URL,
-  ) => WebSocket;
+  ) => WebSocketLike;
   /** What the writes of this page are called; see {@link Client.origin}. Default: random. */
   readonly origin?: string;
 }

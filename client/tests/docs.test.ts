@@ -74,6 +74,7 @@ function check(name: string, files: { readonly [file: string]: string }): string
   const paths = {
     pgherald: existsSync(join(PACKAGE, "src", "client.ts")) ? source("index.ts") : [join(folder, "pgherald.ts")],
     "pgherald/react": source("react.tsx"),
+    "pgherald/shared": source("shared.ts"),
     "pgherald/tanstack-query": source("tanstack-query.ts"),
   };
   const config = { compilerOptions: { ...OPTIONS, paths }, include: [".", "../given.d.ts"] };

@@ -202,7 +202,7 @@ function client(onTestFinished: Cleanup, address: string, options: Partial<Clien
   const made = createClient({
     url: `ws://${address}/ws`,
     getToken: () => token("alice"),
-    WebSocket: WebSocket as unknown as NonNullable<ClientOptions["WebSocket"]>,
+    WebSocket,
     ...options,
   });
   onTestFinished(() => made.close());
