@@ -84,7 +84,7 @@ const wordsOf = remember((key): ReadonlySet<string> => new Set(key.flatMap(words
 function wordsIn(part: unknown): string[] {
   if (Array.isArray(part)) return part.flatMap(wordsIn);
   if (isObject(part)) return Object.values(part).flatMap(wordsIn);
-  return segments(part).flatMap((text) => (typeof text === "string" ? [word(text)] : []));
+  return segments(part).flatMap((text) => (typeof text === "string" ? [text, ...text.split(/[.:;,#]/)].map(word) : []));
 }
 
 /** Whether any text of the key, at any depth, is one of the names. */

@@ -100,14 +100,19 @@ describe("which queries a change makes stale", () => {
       [{ scope: "tasks", entity: "list" }],
       ["/api/projects/7/tasks?done=true"],
       ["Tasks"],
+      ["tasks.list"],
+      ["task:1"],
+      ["/api/projects/7/tasks.json"],
     ];
     expect(staleOf(keys)).toEqual(keys);
+    const dotted = [["shop.tasks"], ["shop.tasks", 1]];
+    expect(staleOf(dotted, change({ resource: "shop.task" }))).toEqual(dotted);
   });
 
   it("leaves other resources alone", () => {
-    expect(staleOf([["comments"], ["comments", "list", "7"], ["taskforce"], ["user", { task: 1 }], [5, null]])).toEqual(
-      [],
-    );
+    expect(
+      staleOf([["comments"], ["comments", "list", "7"], ["taskforce"], ["getTasks"], ["user", { task: 1 }], [5, null]]),
+    ).toEqual([]);
   });
 
   it.each([
