@@ -86,6 +86,40 @@ describe.concurrent("the board", () => {
     await one.screenshot({ path: join(IMAGES, "board-dark.png") });
   });
 
+  it.for(["answer", "request"])(
+    "two moves in a row end in the last column, however late the first %s is",
+    async (late, { cleanup, browser }) => {
+      const { board, run } = await demo(cleanup);
+      const page = await browser.context.newPage();
+      await enter(page, board, "alice");
+      const first = page.locator('[data-testid=card][data-status="todo"]').first();
+      const id = Number(await first.getAttribute("data-id"));
+      let writes = 0;
+      await page.route(`**/tasks/${id}`, async (route) => {
+        writes += 1;
+        const slow = writes === 1;
+        if (slow && late === "request") await page.waitForTimeout(500);
+        const response = await route.fetch();
+        if (slow && late === "answer") await page.waitForTimeout(500);
+        await route.fulfill({ response });
+      });
+      const card = page.locator(`[data-testid=card][data-id="${id}"]`);
+      await card.getByTestId("move-on").click();
+      await card.getByTestId("move-on").click();
+      const seen = new Set<string | null>();
+      let written = false;
+      await until("both writes", async () => {
+        seen.add(await column(page, id));
+        const before = written;
+        written = (await run(`select from tasks where id = ${id} and done`)).rowCount === 1;
+        await page.waitForTimeout(before ? 700 : 5);
+        return before && writes === 2;
+      });
+      seen.add(await column(page, id));
+      expect([...seen]).toEqual(["done"]);
+    },
+  );
+
   it("catches up when the network has been away", async ({ cleanup, browser }) => {
     const { board, run, child } = await demo(cleanup);
     const page = await browser.context.newPage();

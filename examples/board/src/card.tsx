@@ -99,7 +99,9 @@ export function Card({ task, flash, actions }: Props) {
           disabled={draft}
           act={() => {
             const { nextElementSibling, previousElementSibling } = card.current ?? {};
-            focus(nextElementSibling ?? previousElementSibling, "[data-testid=rename]");
+            if (!focus(nextElementSibling ?? previousElementSibling, "[data-testid=rename]")) {
+              focus(document.body, "[data-testid=add-title]"); // it was the last one of its column
+            }
             actions.remove(task);
           }}
         />
@@ -168,6 +170,7 @@ function Editor({ title, close }: EditorProps) {
       defaultValue={title}
       onBlur={(event) => end(event.target.value.trim(), "blur")}
       onKeyDown={(event) => {
+        if (event.nativeEvent.isComposing) return; // Enter and Escape are the input method's
         if (event.key === "Enter") end(event.currentTarget.value.trim(), "key");
         if (event.key === "Escape") end(undefined, "key");
       }}

@@ -1,4 +1,5 @@
 import { type QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useRef } from "react";
 import { type Api, type Draft, fetches, type Task } from "./api.ts";
 
 /** `syncQueryClient` finds it by the names of the project and of the table. */
@@ -19,11 +20,22 @@ let drafts = 0;
 export const draftId = () => `draft-${++drafts}`;
 export const isDraft = (id: string) => id.startsWith("draft-");
 
-/** Writes show at once. The echo of a write is skipped, so that nothing is fetched because of it. */
+/**
+ * Writes show at once, and are sent one after the other, so that the last one wins. The echo of a write is skipped, so
+ * that nothing is fetched because of it.
+ */
 export function useWrite(api: Api, project: string) {
   const queryClient = useQueryClient();
   const queryKey = tasksKey(project);
+  /** What is cached may be from before a write of this page: to be asked again when the last one is done. */
+  const overtaken = useRef(false);
+  /** Whether the same card has been written again meanwhile: what it shows is newer than the answer. */
+  const outdated = ({ id }: Write) =>
+    queryClient.isMutating({ mutationKey: queryKey, predicate: ({ state }) => (state.variables as Write).id === id }) >
+    1;
   return useMutation({
+    mutationKey: queryKey,
+    scope: { id: queryKey.join() },
     mutationFn: (write: Write) => send(api, project, write),
     async onMutate(write) {
       const overlapped = queryClient.isFetching({ queryKey }) > 0;
@@ -34,6 +46,7 @@ export function useWrite(api: Api, project: string) {
       return { overlapped, began, before };
     },
     onSuccess(task, write) {
+      if (outdated(write)) return;
       // A removed card stays away; a change by somebody else may have removed it meanwhile.
       const known = queryClient.getQueryData<Task[]>(queryKey)?.some(({ id }) => id === write.id) ?? false;
       if (write.kind === "add" || (write.kind === "change" && known)) update(queryClient, project, write.id, task);
@@ -44,7 +57,10 @@ export function useWrite(api: Api, project: string) {
     onSettled(_task, error, _write, begun) {
       // A fetch that overlaps a write may have read before it, and nobody will tell us of our own write.
       const overlapped = !begun || begun.overlapped || begun.began !== fetches.count;
-      if (error || overlapped) void queryClient.invalidateQueries({ queryKey });
+      overtaken.current ||= overlapped || error !== null;
+      if (!overtaken.current || queryClient.isMutating({ mutationKey: queryKey }) > 1) return;
+      overtaken.current = false;
+      void queryClient.invalidateQueries({ queryKey });
     },
   });
 }
