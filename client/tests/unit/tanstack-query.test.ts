@@ -1033,6 +1033,18 @@ describe("the rest of the events", () => {
     expect(invalidated(["project", 7])).toBe(false);
   });
 
+  it("own writes as documented: no answer from before the write stays", async () => {
+    sync();
+    const { queryFn, answer } = source();
+    const { observer } = mount({ queryKey: ["tasks"], queryFn: ({ signal }) => queryFn(signal) });
+    client.tell(change({ origin: client.origin }));
+    await queryClient.cancelQueries({ queryKey: ["tasks"] });
+    void queryClient.invalidateQueries({ queryKey: ["tasks"] });
+    await answer(0, "from before");
+    await answer(1, "from after");
+    expect(observer.getCurrentResult().data).toBe("from after");
+  });
+
   it("skips the echo of its own writes, unless it is told not to", () => {
     expect(staleOf([["tasks"]], change({ origin: "this-tab" }))).toEqual([]);
     expect(staleOf([["tasks"]], change({ origin: "another" }))).toEqual([["tasks"]]);
