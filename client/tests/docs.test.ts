@@ -103,6 +103,11 @@ describe("docs", () => {
     expect(check(page.replace(".md", ""), files)).toBe("");
   });
 
+  it.each(["LICENSE-MIT", "LICENSE-APACHE"])("the package has %s of the repository", (name) => {
+    const text = (...place: string[]) => readFileSync(join(PACKAGE, ...place, name), "utf8");
+    expect(text()).toBe(text(".."));
+  });
+
   it("would not compile with a mistake", { timeout: 60_000 }, () => {
     const mistake =
       'import type { Client } from "pgherald";\nexport const origin = (client: Client) => client.origins;';
