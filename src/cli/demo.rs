@@ -95,6 +95,8 @@ fn configure(url: &str, listen: SocketAddr) -> Result<Config, Failure> {
         // One clock signs and checks: a token ends when it says so.
         ("PGHERALD__AUTH__LEEWAY", "1s".to_owned()),
         ("PGHERALD__LIMITS__DRAIN_SPREAD", "200ms".to_owned()),
+        // A few windows, and no warning about open files.
+        ("PGHERALD__LIMITS__SESSIONS", "200".to_owned()),
     ];
     let settings = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     Ok(Config::load(File::None, &settings)?)
