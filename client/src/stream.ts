@@ -84,7 +84,7 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
   }
 
   function hear(stream: Stream, block: string): void {
-    const field = (name: string) => block.match(new RegExp(`^${name}: ?(.*)$`, "m"))?.[1];
+    const field = (name: string) => block.match(new RegExp(`(?:^|\n)${name}: ?([^\n]*)`))?.[1];
     const [cursor, data] = [field("id"), field("data")];
     const { project_id, ref } = stream.question;
     if (cursor) stream.question = { ...stream.question, since: cursor };

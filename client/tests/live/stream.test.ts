@@ -81,4 +81,16 @@ describe.concurrent("where no WebSocket gets through", () => {
     await begin(page, data);
     expect(page.client.status).toMatchObject({ transport: "event-stream" });
   });
+
+  it("passes on texts with any kind of line separator", async ({ world }) => {
+    const data = await world.database();
+    await data.run("select pgherald.watch('tasks', include => '{title}')");
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address);
+    await begin(page, data);
+    await data.run("update tasks set title = U&'a\\2028b\\2029c\\0085d' where id = 1");
+    await until("the change", () => told(page).length === 1);
+    expect(page.events).toMatchObject([{ rows: [{ title: "a\u2028b\u2029c\u0085d" }] }]);
+    expect(page.statuses.filter(({ state }) => state === "stale")).toEqual([]);
+  });
 });
