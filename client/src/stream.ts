@@ -16,6 +16,8 @@ interface Stream {
   abort: AbortController;
   question: Subscribe;
   heardAt: number;
+  /** It was acknowledged, or goes on for one that was. */
+  told: boolean;
 }
 
 /** Opens nothing before the first `subscribe`; a token that is not good shows then. */
@@ -37,9 +39,9 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
     owner.ended(code, reason);
   }
 
-  function open(question: Subscribe): void {
+  function open(question: Subscribe, told = false): void {
     streams.get(question.project_id)?.abort.abort();
-    const stream = { abort: new AbortController(), question, heardAt: Date.now() };
+    const stream = { abort: new AbortController(), question, heardAt: Date.now(), told };
     streams.set(question.project_id, stream);
     read(stream).catch((error) => {
       if (!stream.abort.signal.aborted) end(BROKEN, `${error}`);
@@ -76,8 +78,10 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
     if (stream.abort.signal.aborted) return;
     if (response.status === 401) return end(UNAUTHORIZED, message);
     if ((response.status === 403 || response.status === 400) && error) {
-      const ref = stream.question.ref;
-      streams.delete(stream.question.project_id);
+      const { ref, project_id } = stream.question;
+      streams.delete(project_id);
+      // Nobody waits for an answer to a renewal.
+      if (stream.told) return owner.heard({ type: "revoked", project_id, reason: error });
       return owner.heard({ type: "error", code: error, message, ...(ref && { ref }) });
     }
     end(response.status === 429 ? 4429 : response.status === 503 ? 1013 : BROKEN, message || `${response.status}`);
@@ -99,6 +103,7 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
       return;
     }
     if (frame.type === "revoked") streams.delete(project_id);
+    if (frame.type === "subscribed") stream.told = true;
     owner.heard(frame.type === "subscribed" && ref ? { ...frame, ref } : frame);
   }
 
@@ -116,7 +121,7 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
           if (!over) owner.heard({ type: "authenticated", ...claims(token) });
         });
         // With the new token, from where they are.
-        for (const { question } of streams.values()) open({ ...question, since: question.since ?? "0.0" });
+        for (const { question, told } of streams.values()) open({ ...question, since: question.since ?? "0.0" }, told);
       } else if (frame.type === "subscribe") {
         const known = streams.get(frame.project_id)?.question.since;
         open({ ...frame, ...(!frame.since && known && { since: known }) });

@@ -93,4 +93,18 @@ describe.concurrent("where no WebSocket gets through", () => {
     expect(page.events).toMatchObject([{ rows: [{ title: "a\u2028b\u2029c\u0085d" }] }]);
     expect(page.statuses.filter(({ state }) => state === "stale")).toEqual([]);
   });
+
+  it("says that a project was taken away while the token was renewed", async ({ world }) => {
+    const data = await world.database();
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address, { getToken: () => token("alice", 6) });
+    await begin(page, data);
+    const body = JSON.stringify({ error: "forbidden", message: "not a member of this project" });
+    near.answer = (request) =>
+      request.startsWith("GET /events")
+        ? `HTTP/1.1 403 No\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+        : undefined;
+    await until("the revocation", () => page.client.project("7") === "revoked", 15_000);
+    expect(page.events).toEqual([{ type: "revoked", projectId: "7", reason: "forbidden" }]);
+  });
 });
