@@ -116,6 +116,9 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
     send(frame) {
       if (over) return;
       if (frame.type === "auth") {
+        // Another user's ends the session, as it does over a WebSocket.
+        const other = token && claims(token).subject !== claims(frame.token).subject;
+        if (other) return queueMicrotask(() => end(UNAUTHORIZED, ""));
         token = frame.token;
         queueMicrotask(() => {
           if (!over) owner.heard({ type: "authenticated", ...claims(token) });

@@ -107,4 +107,17 @@ describe.concurrent("where no WebSocket gets through", () => {
     await until("the revocation", () => page.client.project("7") === "revoked", 15_000);
     expect(page.events).toEqual([{ type: "revoked", projectId: "7", reason: "forbidden" }]);
   });
+
+  it("becomes another user's when its renewal says so", async ({ world }) => {
+    const data = await world.database();
+    await data.run("insert into project_members values (7, 'bob', 'member')");
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    let user = "alice";
+    const page = world.client(near.address, { getToken: () => token(user, 6) });
+    await begin(page, data);
+    user = "bob";
+    await until("the refetch", () => refetches(page).length === 1, 15_000);
+    expect(refetches(page)).toEqual(["user_changed"]);
+    await until("bob", () => page.client.status.state === "live" && page.client.status.subject === "bob");
+  });
 });
