@@ -10,6 +10,9 @@ import { address, type Link, type LinkOwner } from "./link.js";
 /** The daemon says something every 25 s. */
 const SILENCE_MS = 60_000;
 
+/** No daemon knows it: it is answered by a `reconnect` with a spread. */
+const UNKNOWN = "0.0";
+
 type Subscribe = Extract<ClientFrame, { type: "subscribe" }>;
 
 interface Stream {
@@ -68,7 +71,7 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
       rest = blocks.pop() ?? "";
       for (const block of blocks) {
         hear(stream, block);
-        if (over) return;
+        if (over || streams.get(stream.question.project_id) !== stream) return;
       }
     }
   }
@@ -103,7 +106,11 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
       return;
     }
     if (frame.type === "revoked") streams.delete(project_id);
-    if (frame.type === "subscribed") stream.told = true;
+    if (frame.type === "subscribed") {
+      stream.told = true;
+      // A stream in place of this one misses nothing that comes between them, even if there is no cursor yet.
+      stream.question = { ...stream.question, since: stream.question.since ?? UNKNOWN };
+    }
     owner.heard(frame.type === "subscribed" && ref ? { ...frame, ref } : frame);
   }
 
@@ -124,7 +131,7 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
           if (!over) owner.heard({ type: "authenticated", ...claims(token) });
         });
         // With the new token, from where they are.
-        for (const { question, told } of streams.values()) open({ ...question, since: question.since ?? "0.0" }, told);
+        for (const { question, told } of streams.values()) open(question, told);
       } else if (frame.type === "subscribe") {
         const known = streams.get(frame.project_id)?.question.since;
         open({ ...frame, ...(!frame.since && known && { since: known }) });
