@@ -1,4 +1,5 @@
 import { describe, expect } from "vitest";
+import type { HeraldEvent } from "../../src/index.js";
 import { begin, it, live, type Network, refetches, token, told, until } from "../world.js";
 
 /** Lets no WebSocket through. */
@@ -119,5 +120,20 @@ describe.concurrent("where no WebSocket gets through", () => {
     await until("the refetch", () => refetches(page).length === 1, 15_000);
     expect(refetches(page)).toEqual(["user_changed"]);
     await until("bob", () => page.client.status.state === "live" && page.client.status.subject === "bob");
+  });
+
+  it("asks for rows whose key has a comma", async ({ world }) => {
+    const data = await world.database();
+    await data.run(
+      "create table notes (name text primary key, project_id bigint); select pgherald.watch('notes', 'project_id')",
+    );
+    const near = blocked(await world.network((await world.daemon(data.url)).address));
+    const page = world.client(near.address);
+    const heard: HeraldEvent[] = [];
+    page.client.subscribe("7", { topics: ["note:a,note:b"] }, (event) => heard.push(event));
+    await live(page);
+    await data.run("insert into notes values ('a,note:b', 7)");
+    await until("the note", () => heard.length === 2, 5_000);
+    expect(heard[1]).toMatchObject({ resource: "note", ids: ["a,note:b"] });
   });
 });
