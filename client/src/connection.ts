@@ -104,7 +104,10 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
   async function attempt(reason: TokenRequest["reason"]): Promise<void> {
     const mine = hangUp();
     owner.lost("connecting");
-    deadline = setTimeout(() => lose("the daemon does not answer"), CONNECT_MS);
+    deadline = setTimeout(() => {
+      if (link) silences++;
+      lose("the daemon does not answer");
+    }, CONNECT_MS);
     try {
       const answer = await ask(reason);
       if (answer === undefined) return;

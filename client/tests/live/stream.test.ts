@@ -136,4 +136,17 @@ describe.concurrent("where no WebSocket gets through", () => {
     await until("the note", () => heard.length === 2, 5_000);
     expect(heard[1]).toMatchObject({ resource: "note", ids: ["a,note:b"] });
   });
+
+  it("is tried where a WebSocket is never answered", { timeout: 90_000 }, async ({ world }) => {
+    const data = await world.database();
+    const page = world.client((await world.daemon(data.url)).address, {
+      WebSocket: class {
+        send() {}
+        close() {}
+      } as never,
+    });
+    page.client.subscribe("7", () => {});
+    await until("an event stream", () => page.client.status.state === "live", 60_000);
+    expect(page.client.status).toMatchObject({ transport: "event-stream" });
+  });
 });
