@@ -175,6 +175,9 @@ export function createClient(options: ClientOptions): Client {
         return;
       case "subscribed":
         if (!concerned || frame.ref !== concerned.ref) return;
+        // Whoever came in this very moment may want more than was asked for.
+        ask(concerned);
+        if (frame.ref !== concerned.ref) return;
         concerned.ref = undefined;
         concerned.cursor = cursor ?? concerned.cursor;
         return acknowledge(concerned);

@@ -1,0 +1,123 @@
+/** A client against a daemon that says, in one moment, exactly what a test wants: what real ones do once in a million. */
+
+import { afterEach, expect, it, vi } from "vitest";
+import { type Client, type ClientOptions, createClient, type HeraldEvent } from "../../src/index.js";
+
+interface Frame {
+  type: string;
+  ref?: string;
+  since?: string;
+  topics?: string[];
+}
+
+let sockets: Wire[] = [];
+
+class Wire {
+  readyState = 0;
+  readonly sent: Frame[] = [];
+  onopen?: () => void;
+  onmessage?: (event: { data: string }) => void;
+  onclose?: (event: { code: number; reason: string }) => void;
+
+  constructor() {
+    sockets.push(this);
+    queueMicrotask(() => {
+      this.readyState = 1;
+      this.onopen?.();
+    });
+  }
+
+  send(text: string): void {
+    this.sent.push(JSON.parse(text));
+  }
+
+  close(): void {
+    this.readyState = 3;
+  }
+
+  /** All in one moment, as frames of one packet are told in Node. */
+  say(...frames: object[]): void {
+    for (const frame of frames) this.onmessage?.({ data: JSON.stringify(frame) });
+  }
+
+  get questions(): Frame[] {
+    return this.sent.filter(({ type }) => type === "subscribe");
+  }
+}
+
+const made: Client[] = [];
+afterEach(() => {
+  for (const client of made.splice(0)) client.close();
+  vi.useRealTimers();
+});
+
+function begin(options: Partial<ClientOptions> = {}): Client {
+  sockets = [];
+  const client = createClient({
+    url: "ws://127.0.0.1/ws",
+    getToken: () => "a token",
+    WebSocket: Wire as never,
+    eventsUrl: false,
+    ...options,
+  });
+  made.push(client);
+  return client;
+}
+
+const settle = () => new Promise((resolve) => setImmediate(resolve));
+
+/** The newest socket, with a session of `subject`. */
+async function session(subject = "alice"): Promise<Wire> {
+  await settle();
+  const wire = sockets.at(-1) as Wire;
+  wire.say({ type: "authenticated", subject, expires_at: Date.now() / 1000 + 3600 });
+  await settle();
+  return wire;
+}
+
+/** The connection is lost, and there is the next session. */
+async function comeBack(client: Client, wire: Wire, subject?: string): Promise<Wire> {
+  wire.onclose?.({ code: 1006, reason: "" });
+  client.reconnect();
+  return session(subject);
+}
+
+const subscribed = (ref: string | undefined, cursor?: string) => ({
+  type: "subscribed",
+  ref,
+  project_id: "7",
+  cursor,
+});
+
+const changed = (id: string, cursor: string) => ({
+  type: "cache_invalidate",
+  resource: "task",
+  action: "UPDATE",
+  project_id: "7",
+  cursor,
+  data: { ids: [id] },
+});
+
+const anew = (spread: number) => ({
+  type: "reconnect",
+  project_id: "7",
+  data: { reason: "notification_dropped", spread_ms: spread },
+});
+
+it("asks for what a listener wants who came in the moment of the answer", async () => {
+  const client = begin();
+  const sprints: HeraldEvent[] = [];
+  client.subscribe("7", { topics: ["task:*"] }, (event) => {
+    if (event.type === "change") client.subscribe("7", { topics: ["sprint:*"] }, (event) => sprints.push(event));
+  });
+  const first = await session();
+  first.say(subscribed("1", "1.0"));
+  const second = await comeBack(client, first);
+  // What was missed, and the answer.
+  second.say(changed("1", "2.0"), subscribed(second.questions[0]?.ref, "3.0"));
+  await settle();
+  expect(second.questions.at(-1)?.topics).toEqual(["sprint:*", "task:*"]);
+  expect(sprints).toEqual([]);
+  second.say(subscribed(second.questions.at(-1)?.ref, "4.0"));
+  expect(sprints).toMatchObject([{ type: "refetch" }]);
+});
