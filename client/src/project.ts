@@ -69,7 +69,8 @@ export function question(project: Project, ref: string, again: boolean): ClientF
   const brought = [...new Set([...project.subscribers].map(({ options }) => options.since))];
   const first = brought.length === 1 ? brought[0] : undefined;
   const since = again ? undefined : project.covered ? (project.cursor ?? UNKNOWN) : first;
-  if (first && since === first) for (const subscriber of project.subscribers) subscriber.covered = true;
+  // Who was on the way with a cursor that is not asked for now must fetch.
+  if (!project.covered) for (const subscriber of project.subscribers) subscriber.covered = first !== undefined;
   return {
     type: "subscribe",
     ref,

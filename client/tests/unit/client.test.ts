@@ -121,3 +121,17 @@ it("asks for what a listener wants who came in the moment of the answer", async 
   second.say(subscribed(second.questions.at(-1)?.ref, "4.0"));
   expect(sprints).toMatchObject([{ type: "refetch" }]);
 });
+
+it("tells a listener to fetch whose cursor was not asked for in the end", async () => {
+  const client = begin();
+  const events: HeraldEvent[] = [];
+  client.subscribe("7", { since: "5.0" }, (event) => events.push(event));
+  const first = await session();
+  expect(first.questions).toMatchObject([{ since: "5.0" }]);
+  // It is lost before the answer, and now there are two.
+  client.subscribe("7", () => {});
+  const second = await comeBack(client, first);
+  expect(second.questions[0]?.since).toBeUndefined();
+  second.say(subscribed(second.questions[0]?.ref, "9.0"));
+  expect(events).toMatchObject([{ type: "refetch", reason: "subscribed" }]);
+});
