@@ -105,7 +105,7 @@ export function createClient(options: ClientOptions): Client {
   function ask(project: Project): void {
     const wish = JSON.stringify(wanted(project));
     if (!session || wish === project.asked) return;
-    const again = project.asked !== undefined;
+    const again = project.asked !== undefined && !project.ref;
     project.asked = wish;
     project.ref = `${++refs}`;
     if (project.state !== "live" && !project.covered) move(project, "pending");

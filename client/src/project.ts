@@ -63,7 +63,7 @@ export function wanted({ subscribers }: Project): Pick<SubscribeOptions, "topics
   };
 }
 
-/** The question to ask now; `again` = it has been asked on this connection, so nothing is missing. */
+/** The question to ask now; `again` = it was acknowledged on this connection, so nothing is missing. */
 export function question(project: Project, ref: string, again: boolean): ClientFrame {
   // Subscribers that bring the same cursor go on from there, if nobody is further.
   const brought = [...new Set([...project.subscribers].map(({ options }) => options.since))];

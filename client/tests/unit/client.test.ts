@@ -135,3 +135,17 @@ it("tells a listener to fetch whose cursor was not asked for in the end", async 
   second.say(subscribed(second.questions[0]?.ref, "9.0"));
   expect(events).toMatchObject([{ type: "refetch", reason: "subscribed" }]);
 });
+
+it("asks for what it has missed until there is an answer", async () => {
+  const client = begin();
+  client.subscribe("7", { topics: ["task:*"] }, () => {});
+  const first = await session();
+  first.say(subscribed("1", "1.0"));
+  const second = await comeBack(client, first);
+  client.subscribe("7", () => {});
+  await settle();
+  const [one, two] = second.questions;
+  // The first question fails, so nobody has told what was missed.
+  second.say({ type: "error", ref: one?.ref, code: "unavailable", message: "" });
+  expect([one?.since, two?.since]).toEqual(["1.0", "1.0"]);
+});
