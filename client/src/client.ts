@@ -5,7 +5,7 @@ import type { HeraldEvent, Listener } from "./events.js";
 import type { ServerFrame } from "./frames.js";
 import { address } from "./link.js";
 import { call, listen } from "./listeners.js";
-import { change, concerns, newProject, type Project, question, wanted } from "./project.js";
+import { change, concerns, newProject, type Project, question, UNKNOWN, wanted } from "./project.js";
 import type { ProjectState, Status, Transport } from "./status.js";
 import type { Client, ClientOptions, SubscribeOptions } from "./types.js";
 
@@ -150,12 +150,12 @@ export function createClient(options: ClientOptions): Client {
 
   /** All of it may be stale. Not everybody fetches at the same moment. */
   function refetch(project: Project, reason: string, spread: number): void {
-    move(project, "stale");
     project.refetch ??= setTimeout(() => {
       project.refetch = undefined;
       if (session && project.asked !== undefined && !project.ref) move(project, "live");
       publish(project, { type: "refetch", projectId: project.id, reason });
     }, Math.random() * spread);
+    move(project, "stale");
   }
 
   function heard(frame: ServerFrame): void {
@@ -165,7 +165,8 @@ export function createClient(options: ClientOptions): Client {
     switch (frame.type) {
       case "cache_invalidate":
         if (!concerned) return;
-        publish(concerned, change(frame));
+        // Before a refetch that waits, nobody has heard everything up to here.
+        publish(concerned, change(concerned.refetch ? { ...frame, cursor: undefined } : frame));
         concerned.cursor = cursor ?? concerned.cursor;
         return;
       case "reconnect":
@@ -230,7 +231,10 @@ export function createClient(options: ClientOptions): Client {
     onEvent: (listener) => listen(everything, listener),
     onStatus: (listener) => listen(watchers, listener),
     project: (projectId) => projects.get(projectId)?.state ?? "none",
-    cursor: (projectId) => projects.get(projectId)?.cursor,
+    cursor(projectId) {
+      const project = projects.get(projectId);
+      return project?.refetch ? UNKNOWN : project?.cursor;
+    },
     reconnect: connection.connect,
     close() {
       // What it was about to tell is told by the next refetch.

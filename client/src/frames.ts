@@ -23,7 +23,7 @@ export interface CacheInvalidate {
   action: Action;
   project_id: string;
   /** Absent where rows were coarsened, and where the database's own triggers give none. */
-  cursor?: string;
+  cursor?: string | undefined;
   origin?: string;
   data: {
     resource: string;

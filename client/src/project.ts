@@ -35,7 +35,7 @@ export interface Project {
 const TOPICS_MAX = 100;
 
 /** No daemon knows it: it is answered by a `reconnect` with a spread. */
-const UNKNOWN = "0.0";
+export const UNKNOWN = "0.0";
 
 export function newProject(id: string): Project {
   return {

@@ -149,3 +149,17 @@ it("asks for what it has missed until there is an answer", async () => {
   second.say({ type: "error", ref: one?.ref, code: "unavailable", message: "" });
   expect([one?.since, two?.since]).toEqual(["1.0", "1.0"]);
 });
+
+it("gives nobody a cursor to go on from while a refetch waits for its moment", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const client = begin();
+  const events: HeraldEvent[] = [];
+  client.subscribe("7", (event) => events.push(event));
+  const wire = await session();
+  wire.say(subscribed("1", "1.0"), anew(2000), changed("1", "2.0"));
+  expect(events.at(-1)).not.toHaveProperty("cursor");
+  expect(client.cursor("7")).toBe("0.0");
+  vi.advanceTimersByTime(2000);
+  expect(events.at(-1)).toMatchObject({ type: "refetch", reason: "notification_dropped" });
+  expect(client.cursor("7")).toBe("2.0");
+});
