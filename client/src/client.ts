@@ -65,7 +65,10 @@ export function createClient(options: ClientOptions): Client {
     project.covered = false;
     project.refetch = project.cursor = project.asked = project.ref = undefined;
     project.reason = reason;
-    for (const subscriber of project.subscribers) subscriber.covered = false;
+    for (const subscriber of project.subscribers) {
+      subscriber.covered = false;
+      subscriber.options = { ...subscriber.options, since: undefined };
+    }
   }
 
   function become(next: Status): void {

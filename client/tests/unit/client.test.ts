@@ -163,3 +163,15 @@ it("gives nobody a cursor to go on from while a refetch waits for its moment", a
   expect(events.at(-1)).toMatchObject({ type: "refetch", reason: "notification_dropped" });
   expect(client.cursor("7")).toBe("2.0");
 });
+
+it("lets no user go on from another one's cursor", async () => {
+  const client = begin();
+  const events: HeraldEvent[] = [];
+  client.subscribe("7", { since: "5.0" }, (event) => events.push(event));
+  const first = await session();
+  first.say(subscribed("1", "6.0"));
+  const second = await comeBack(client, first, "bob");
+  expect(second.questions[0]?.since).toBeUndefined();
+  second.say(subscribed(second.questions[0]?.ref, "7.0"));
+  expect(events).toMatchObject([{ type: "refetch", reason: "user_changed" }]);
+});
