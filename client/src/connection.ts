@@ -90,8 +90,9 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
     hangUp();
     if (!mayReturn(code)) return end(wordsOf(code, reason), code);
     failures++;
-    owner.lost(wordsOf(code, reason), Date.now() + delay);
+    // The owner may end it.
     retry = setTimeout(attempt, delay, unauthorized ? "refused" : "connect");
+    owner.lost(wordsOf(code, reason), Date.now() + delay);
   }
 
   /** Answers `undefined` where another attempt has begun meanwhile. */
@@ -103,11 +104,12 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
 
   async function attempt(reason: TokenRequest["reason"]): Promise<void> {
     const mine = hangUp();
-    owner.lost("connecting");
     deadline = setTimeout(() => {
       if (link) silences++;
       lose("the daemon does not answer");
     }, CONNECT_MS);
+    owner.lost("connecting");
+    if (mine !== turn) return;
     try {
       const answer = await ask(reason);
       if (answer === undefined) return;

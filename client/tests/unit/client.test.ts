@@ -175,3 +175,21 @@ it("lets no user go on from another one's cursor", async () => {
   second.say(subscribed(second.questions[0]?.ref, "7.0"));
   expect(events).toMatchObject([{ type: "refetch", reason: "user_changed" }]);
 });
+
+it("stays closed when a listener closes it", async () => {
+  for (const reason of ["connecting", "the connection was lost"]) {
+    const client = begin();
+    client.onStatus((status) => status.reason === reason && client.close());
+    client.subscribe("7", () => {});
+    if (reason !== "connecting") {
+      const wire = await session();
+      vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+      wire.onclose?.({ code: 1006, reason: "" });
+      vi.advanceTimersByTime(60_000);
+    }
+    const before = reason === "connecting" ? 0 : 1;
+    await settle();
+    expect(client.status.state).toBe("closed");
+    expect(sockets).toHaveLength(before);
+  }
+});
