@@ -228,6 +228,7 @@ export function createClient(options: ClientOptions): Client {
       if (!connection.running) connection.connect();
       plan();
       return () => {
+        subscriber.listener = () => {};
         if (project.subscribers.delete(subscriber)) plan();
       };
     },

@@ -7,6 +7,8 @@ export function listen<T>(listeners: Listeners<T>, listener: (value: T) => void)
   const entry = { listener };
   listeners.add(entry);
   return () => {
+    // It may be about to be called.
+    entry.listener = () => {};
     listeners.delete(entry);
   };
 }

@@ -193,3 +193,17 @@ it("stays closed when a listener closes it", async () => {
     expect(sockets).toHaveLength(before);
   }
 });
+
+it("calls no listener that another one has taken out", async () => {
+  const client = begin();
+  const heard: string[] = [];
+  const stops: (() => void)[] = [];
+  for (const name of ["a", "b"]) {
+    stops.push(client.subscribe("7", () => heard.push(name)));
+    client.subscribe("7", () => stops[0]?.());
+  }
+  stops.reverse();
+  const wire = await session();
+  wire.say(subscribed("1", "1.0"));
+  expect(heard).toEqual(["a"]);
+});
