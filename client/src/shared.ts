@@ -126,7 +126,8 @@ export function createSharedClient(options: SharedClientOptions): Client {
     // What other tabs hear, this one has heard as well, or did not ask for.
     if (event.type === "change" && event.cursor) cursors.set(event.projectId, event.cursor);
     if (!subscriber) return;
-    subscriber.covered = event.type === "change" || event.type === "refetch";
+    // A change may come before it: of what others have asked for.
+    if (event.type !== "change") subscriber.covered = event.type === "refetch";
     call([subscriber], event);
     // Who listens to everything hears of it once, however many have asked for the project.
     if (number !== newest) call(everything, event);
