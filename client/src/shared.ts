@@ -26,7 +26,7 @@ type Message =
 const UNKNOWN = "0.0";
 
 interface Subscriber {
-  readonly wish: Wish;
+  wish: Wish;
   readonly listener: Listener;
   /** It was told of everything up to the cursor of its project. */
   covered: boolean;
@@ -82,14 +82,15 @@ export function createSharedClient(options: SharedClientOptions): Client {
     receive(message);
   }
 
-  /** Says what this tab wants, from where it is. */
+  /** What it wants, from where it is. */
+  function wishOf({ wish, covered }: Subscriber): Wish {
+    const since = covered ? (cursors.get(wish.projectId) ?? UNKNOWN) : wish.options.since;
+    return { ...wish, options: { ...wish.options, since } };
+  }
+
+  /** Says what this tab wants. */
   function wish(): void {
-    if (!room?.present) return;
-    const wishes = [...subscribers.values()].map(({ wish, covered }) => {
-      const since = covered ? (cursors.get(wish.projectId) ?? UNKNOWN) : wish.options.since;
-      return { ...wish, options: { ...wish.options, since } };
-    });
-    say({ type: "wishes", tab, wishes });
+    if (room?.present) say({ type: "wishes", tab, wishes: [...subscribers.values()].map(wishOf) });
   }
 
   function receive(message: Message): void {
@@ -166,6 +167,11 @@ export function createSharedClient(options: SharedClientOptions): Client {
       room?.leave.abort();
       room?.channel.close();
       room = undefined;
+      // The cursors of others do not count for what it does not hear from now on.
+      for (const subscriber of subscribers.values()) {
+        subscriber.wish = wishOf(subscriber);
+        subscriber.covered = false;
+      }
       status = { state: "closed", reason: "it was closed" };
       call(watchers, status);
     },

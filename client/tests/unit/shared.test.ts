@@ -61,3 +61,15 @@ it("goes on from nowhere before it was told to fetch", async () => {
   tell(refetch);
   expect(await nextLeader()).toBe("5.0");
 });
+
+it("goes on where it was when it was closed, and not where others are now", async () => {
+  const { said, tell, state, nextLeader, client } = tab();
+  await until("its wishes", () => said.length > 0);
+  state(live("alice"), "5.0");
+  tell(refetch);
+  expect(await nextLeader()).toBe("5.0");
+  client.close();
+  client.reconnect();
+  state(live("alice"), "9.0");
+  expect(await nextLeader()).toBe("5.0");
+});
