@@ -54,6 +54,9 @@ export function createSharedClient(options: SharedClientOptions): Client {
   /** While it takes part. */
   let room: { channel: BroadcastChannel; leave: AbortController; present: boolean } | undefined;
   let leader: Leader | undefined;
+  /** Whose session it was last; and whether another leader began since then, who does not know that. */
+  let subject: string | undefined;
+  let changed = false;
 
   function enter(): void {
     if (room) return;
@@ -96,6 +99,7 @@ export function createSharedClient(options: SharedClientOptions): Client {
   function receive(message: Message): void {
     switch (message.type) {
       case "leading":
+        changed = true;
         return wish();
       case "wishes":
         return wanted(message.tab, message.wishes);
@@ -107,9 +111,27 @@ export function createSharedClient(options: SharedClientOptions): Client {
           if (cursor) cursors.set(projectId, cursor);
         }
         if (JSON.stringify(status) !== JSON.stringify(message.status)) status = message.status;
+        if (status.state === "live") became(status.subject);
         return call(watchers, status);
       case "told":
         return told(message.event, message.number, message.tab === tab ? subscribers.get(message.id) : undefined);
+    }
+  }
+
+  /** A leader tells of users that change, but not of one that has changed with the leader. */
+  function became(now: string): void {
+    const other = changed && subject !== undefined && subject !== now;
+    subject = now;
+    changed = false;
+    if (!other) return;
+    const before = [...subscribers.values()].filter(({ wish, covered }) => covered || wish.options.since);
+    for (const projectId of new Set(before.map(({ wish }) => wish.projectId))) {
+      const event = { type: "refetch", projectId, reason: "user_changed" } as const;
+      call(
+        before.filter(({ wish }) => wish.projectId === projectId),
+        event,
+      );
+      call(everything, event);
     }
   }
 

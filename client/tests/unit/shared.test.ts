@@ -73,3 +73,15 @@ it("goes on where it was when it was closed, and not where others are now", asyn
   state(live("alice"), "9.0");
   expect(await nextLeader()).toBe("5.0");
 });
+
+it("is told to fetch when the next leader is somebody else's", async () => {
+  const { said, tell, state, nextLeader, events } = tab();
+  await until("its wishes", () => said.length > 0);
+  state(live("alice"), "5.0");
+  tell(refetch);
+  await nextLeader();
+  state(live("bob"), "6.0");
+  state(live("bob"), "6.0");
+  await nextLeader();
+  expect(events).toEqual([refetch, { ...refetch, reason: "user_changed" }]);
+});
