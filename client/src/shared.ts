@@ -139,7 +139,7 @@ export function createSharedClient(options: SharedClientOptions): Client {
     if (!leader) return;
     const it = leader;
     if (from !== tab && !it.knows(from)) {
-      const gone = () => it.forget(from);
+      const gone = () => leader === it && it.forget(from);
       navigator.locks.request(`${name} ${from}`, gone).catch(() => {});
     }
     it.wants(from, wishes);

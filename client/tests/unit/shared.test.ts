@@ -85,3 +85,30 @@ it("is told to fetch when the next leader is somebody else's", async () => {
   await nextLeader();
   expect(events).toEqual([refetch, { ...refetch, reason: "user_changed" }]);
 });
+
+it("says nothing any more of what it led before", async () => {
+  const gone: (() => void)[] = [];
+  vi.stubGlobal("navigator", {
+    locks: {
+      request: async (lock: string, ...rest: (() => void)[]) =>
+        lock.endsWith("another") ? gone.push(rest.at(-1) as () => void) : rest.at(-1)?.(),
+    },
+  });
+  const other = new BroadcastChannel(`pgherald ${name}`);
+  undo.push(() => other.close());
+  const said: { type: string; status?: Status }[] = [];
+  other.onmessage = (message) => said.push((message as MessageEvent).data);
+  const client = createSharedClient({ url: name, getToken: () => new Promise(() => {}) });
+  undo.push(() => client.close());
+  client.reconnect();
+  await until("a leader", () => said.some(({ type }) => type === "leading"));
+  other.postMessage({ type: "wishes", tab: "another", wishes: [] });
+  await until("the leader to know the tab", () => gone.length === 1);
+  client.close();
+  client.reconnect();
+  await until("the next leader", () => said.filter(({ type }) => type === "leading").length === 2);
+  // The tab has gone, of which the former leader was to hear.
+  gone[0]?.();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(said.filter(({ status }) => status?.state === "closed")).toEqual([]);
+});
