@@ -93,7 +93,7 @@ describe.concurrent("changes", () => {
     expect(bobs).toEqual([
       { type: "refused", projectId: "8", code: "forbidden", message: expect.stringContaining("not a member") },
     ]);
-    await live(page);
+    await until("7 to be live", () => page.client.project("7") === "live");
     expect([page.client.project("7"), page.client.project("8")]).toEqual(["live", "refused"]);
     await data.run("update tasks set done = true");
     await until("the change", () => told(page).length === 2);
