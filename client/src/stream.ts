@@ -47,7 +47,8 @@ export function openStream(url: string | URL, events: string | URL | undefined, 
     const stream = { abort: new AbortController(), question, heardAt: Date.now(), told };
     streams.set(question.project_id, stream);
     read(stream).catch((error) => {
-      if (!stream.abort.signal.aborted) end(BROKEN, `${error}`);
+      // Some say of a header that is none what it is.
+      if (!stream.abort.signal.aborted) end(BROKEN, `${error}`.replaceAll(token.trim(), "..."));
     });
   }
 

@@ -26,3 +26,15 @@ it("misses nothing between two streams of a project that has no cursor yet", asy
   expect(asked.map((url) => url.searchParams.get("since"))).toEqual([null, "0.0"]);
   link.close();
 });
+
+it("has no token in what it says of a failure", async () => {
+  const ends: string[] = [];
+  const link = openStream("ws://127.0.0.1:1/ws", undefined, {
+    opened: () => link.send({ type: "auth", token: "a secret\nof two lines" }),
+    heard: ({ type }) => type === "authenticated" && link.send({ type: "subscribe", project_id: "7" }),
+    ended: (_, reason) => ends.push(reason),
+  });
+  await until("its end", () => ends.length > 0);
+  expect(ends.join()).toMatch(/invalid/);
+  expect(ends.join()).not.toContain("secret");
+});
