@@ -62,6 +62,7 @@ export function createClient(options: ClientOptions): Client {
   /** Nothing is known of it: whoever hears of it again must fetch. */
   function forget(project: Project, reason = "subscribed"): void {
     clearTimeout(project.refetch);
+    clearTimeout(project.later);
     project.covered = false;
     project.refetch = project.cursor = project.asked = project.ref = undefined;
     project.reason = reason;
@@ -205,7 +206,8 @@ export function createClient(options: ClientOptions): Client {
     if (!project) return;
     if (code === "unavailable") {
       project.asked = project.ref = undefined;
-      setTimeout(() => projects.get(project.id) === project && ask(project), (0.1 + Math.random()) * UNAVAILABLE_MS);
+      clearTimeout(project.later);
+      project.later = setTimeout(ask, (0.1 + Math.random()) * UNAVAILABLE_MS, project);
       return;
     }
     forget(project);
@@ -242,7 +244,10 @@ export function createClient(options: ClientOptions): Client {
     reconnect: connection.connect,
     close() {
       // What it was about to tell is told by the next refetch.
-      for (const project of projects.values()) if (project.refetch) forget(project);
+      for (const project of projects.values()) {
+        clearTimeout(project.later);
+        if (project.refetch) forget(project);
+      }
       connection.end("it was closed");
     },
   };

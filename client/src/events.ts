@@ -23,7 +23,7 @@ export interface ChangeEvent {
   readonly origin?: string;
   /** RFC 3339, with microseconds: when the daemon heard of it; of a hand-written payload what that says. */
   readonly timestamp?: string;
-  /** Where the client has got to with this event. */
+  /** Where the client has got to with this event. Absent while a refetch waits for its moment. */
   readonly cursor?: string;
 }
 

@@ -29,6 +29,8 @@ export interface Project {
   reason: RefetchReason;
   /** A refetch that waits for its moment. */
   refetch: ReturnType<typeof setTimeout> | undefined;
+  /** A question that could not be answered, and is asked again. */
+  later: ReturnType<typeof setTimeout> | undefined;
 }
 
 /** The daemon takes that many; who wants more gets all. */
@@ -49,6 +51,7 @@ export function newProject(id: string): Project {
     ref: undefined,
     reason: "subscribed",
     refetch: undefined,
+    later: undefined,
   };
 }
 

@@ -207,3 +207,14 @@ it("calls no listener that another one has taken out", async () => {
   wire.say(subscribed("1", "1.0"));
   expect(heard).toEqual(["a"]);
 });
+
+it("has no timer after close", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval"] });
+  const client = begin();
+  client.subscribe("7", () => {});
+  const wire = await session();
+  wire.say({ type: "error", ref: "1", code: "unavailable", message: "" });
+  expect(vi.getTimerCount()).toBeGreaterThan(0);
+  client.close();
+  expect(vi.getTimerCount()).toBe(0);
+});
