@@ -17,6 +17,8 @@ const PONG_MS = 10_000;
 const RENEW_MS = 60_000;
 /** Browsers take no longer timers. */
 const TIMER_MAX_MS = 2 ** 31 - 1;
+/** A session that lived so long was none that fails: the next one may come soon. */
+const STABLE_MS = 10_000;
 /** Attempts over a WebSocket that end without a word, before an event stream is tried. */
 const SILENCES_MAX = 2;
 
@@ -47,6 +49,7 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
   let running = false;
   let link: Link | undefined;
   let live = false;
+  let liveSince = 0;
   /** The token of this session, or of the attempt; and one that is of no use any more. */
   let token: string | undefined;
   let refused: string | undefined;
@@ -64,7 +67,7 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
   /** Nothing of the present attempt is left. */
   function hangUp(): number {
     for (const timer of [retry, deadline, pings, renewal]) clearTimeout(timer);
-    retry = deadline = undefined;
+    retry = deadline = renewed = undefined;
     link?.close();
     link = undefined;
     live = false;
@@ -83,10 +86,10 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
   /** The session or the attempt is over. */
   function lose(reason: string, code = BROKEN): void {
     const unauthorized = code === UNAUTHORIZED;
+    if (live && performance.now() - liveSince > STABLE_MS) failures = 0;
     // Another token may be good, at once; if it is not, wait.
     const delay = unauthorized && live && !failures ? 0 : delayOf(failures, code);
     if (unauthorized) refused = token;
-    renewed = undefined;
     hangUp();
     if (!mayReturn(code)) return end(wordsOf(code, reason), code);
     failures++;
@@ -157,7 +160,6 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
       deadline = undefined;
     }
     if (frame.type !== "authenticated") {
-      failures = 0;
       owner.heard(frame);
       return;
     }
@@ -168,6 +170,7 @@ export function newConnection(options: ClientOptions, owner: ConnectionOwner): C
     clearTimeout(deadline);
     deadline = undefined;
     live = true;
+    liveSince = performance.now();
     pings = setInterval(check, PING_MS);
     owner.began(frame.subject, transport);
   }

@@ -58,7 +58,7 @@ export function newProject(id: string): Project {
 /** What all subscribers want together. A hint may be wide: filters that differ are left out. */
 export function wanted({ subscribers }: Project): Pick<SubscribeOptions, "topics" | "filter"> {
   const all = [...subscribers].map(({ options }) => options);
-  const topics = [...new Set(all.flatMap(({ topics }) => topics ?? ["*"]))].sort();
+  const topics = [...new Set(all.flatMap(({ topics }) => (topics?.length ? topics : ["*"])))].sort();
   const [filter, ...others] = new Set(all.map(({ filter }) => JSON.stringify(filter)));
   return {
     ...(topics.length <= TOPICS_MAX && !topics.includes("*") && { topics }),
@@ -86,7 +86,7 @@ export function question(project: Project, ref: string, again: boolean): ClientF
 
 /** Whether a subscriber has asked for this. Of what it wants it may be told more. */
 export function concerns(event: HeraldEvent, { topics }: SubscribeOptions): boolean {
-  if (event.type !== "change" || !topics) return true;
+  if (event.type !== "change" || !topics?.length) return true;
   return topics.some((topic) => {
     const at = topic.indexOf(":");
     const id = topic.slice(at + 1);

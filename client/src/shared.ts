@@ -3,6 +3,7 @@
 import { createClient } from "./client.js";
 import type { HeraldEvent, Listener, Unsubscribe } from "./events.js";
 import { type Leader, newLeader, type Report, type Wish } from "./leader.js";
+import { address } from "./link.js";
 import { call, listen } from "./listeners.js";
 import type { ProjectState, Status } from "./status.js";
 import type { Client, ClientOptions, SubscribeOptions } from "./types.js";
@@ -40,7 +41,8 @@ interface Subscriber {
  */
 export function createSharedClient(options: SharedClientOptions): Client {
   if (!globalThis.navigator?.locks || !globalThis.BroadcastChannel) return createClient(options);
-  const name = `pgherald ${options.name ?? new URL(options.url, globalThis.location?.href).href}`;
+  const url = address(options.url, "wss:", "ws:");
+  const name = `pgherald ${options.name ?? url.href}`;
   const tab = crypto.randomUUID();
   const subscribers = new Map<number, Subscriber>();
   const everything = new Set<{ listener: Listener }>();
@@ -57,6 +59,7 @@ export function createSharedClient(options: SharedClientOptions): Client {
   /** Whose session it was last; and whether another leader began since then, who does not know that. */
   let subject: string | undefined;
   let changed = false;
+  let planned = false;
 
   function enter(): void {
     if (room) return;
@@ -91,9 +94,14 @@ export function createSharedClient(options: SharedClientOptions): Client {
     return { ...wish, options: { ...wish.options, since } };
   }
 
-  /** Says what this tab wants. */
+  /** Says what this tab wants, after the present task, in which more may come and go. */
   function wish(): void {
-    if (room?.present) say({ type: "wishes", tab, wishes: [...subscribers.values()].map(wishOf) });
+    if (planned) return;
+    planned = true;
+    queueMicrotask(() => {
+      planned = false;
+      if (room?.present) say({ type: "wishes", tab, wishes: [...subscribers.values()].map(wishOf) });
+    });
   }
 
   function receive(message: Message): void {
@@ -149,12 +157,27 @@ export function createSharedClient(options: SharedClientOptions): Client {
     // What other tabs hear, this one has heard as well, or did not ask for.
     if (event.type === "change" && event.cursor) cursors.set(event.projectId, event.cursor);
     if (!subscriber) return;
+    const news = isNews(event, subscriber);
     // A change may come before it: of what others have asked for.
     if (event.type !== "change") subscriber.covered = event.type === "refetch";
     call([subscriber], event);
     // Who listens to everything hears of it once, however many have asked for the project.
+    if (!news) return;
     if (number !== newest) call(everything, event);
     newest = number;
+  }
+
+  /** Whoever listens to everything has missed nothing where one more asks for what this tab hears already. */
+  function isNews(event: HeraldEvent, { wish }: Subscriber): boolean {
+    if (event.type !== "refetch" || event.reason !== "subscribed") return true;
+    const text = ({ topics, filter }: SubscribeOptions) => JSON.stringify([topics ?? null, filter ?? null]);
+    return ![...subscribers.values()].some(
+      ({ wish: { id, projectId, options }, covered }) =>
+        covered &&
+        id !== wish.id &&
+        projectId === wish.projectId &&
+        [text({}), text(wish.options)].includes(text(options)),
+    );
   }
 
   return {

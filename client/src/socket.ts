@@ -1,5 +1,6 @@
 /** A link over a WebSocket. */
 
+import { BROKEN } from "./close.js";
 import type { ServerFrame } from "./frames.js";
 import { address, type Link, type LinkOwner } from "./link.js";
 import type { WebSocketLike } from "./types.js";
@@ -14,19 +15,22 @@ export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url
   socket.onerror = () => {};
   socket.onopen = () => owner.opened();
   socket.onmessage = ({ data }: { data: string }) => {
-    let frame: ServerFrame;
+    let frame: ServerFrame | undefined;
     try {
       frame = JSON.parse(data);
     } catch {
-      return;
+      // It is none.
     }
-    owner.heard(frame);
+    if (frame?.type) return owner.heard(frame);
+    // What it was nobody knows, so this is as good as lost.
+    it.close();
+    owner.ended(BROKEN, "the daemon said what is no frame");
   };
   socket.onclose = ({ code, reason }: { code: number; reason: string }) => {
     silence();
     owner.ended(code, reason);
   };
-  return {
+  const it: Link = {
     send(frame) {
       if (socket.readyState === 1) socket.send(JSON.stringify(frame));
     },
@@ -35,4 +39,5 @@ export function openSocket(url: string | URL, owner: LinkOwner, Socket: new (url
       socket.close();
     },
   };
+  return it;
 }

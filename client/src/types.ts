@@ -43,7 +43,7 @@ export interface ClientOptions {
 }
 
 export interface SubscribeOptions {
-  /** `*`, a resource (`task:*`) or one row (`task:42`); default all of the project. */
+  /** `*`, a resource (`task:*`) or one row (`task:42`); none = all of the project. */
   readonly topics?: readonly string[];
   /** Included columns and the values wanted. A row is left out only where it surely differs. */
   readonly filter?: { readonly [column: string]: Exclude<Json, object> | null };

@@ -168,6 +168,31 @@ describe.concurrent("tabs that share a connection", () => {
     expect(near.count).toBe(2);
   });
 
+  it("tell who listens to everything nothing because one more asks for what is heard", async ({ world, browser }) => {
+    const data = await world.database();
+    const { address } = await world.daemon(data.url);
+    const [first, second] = [await browser.tab(), await browser.tab()];
+    for (const tab of [first, second]) {
+      await begin(tab, address, "createSharedClient");
+      await tab.evaluate(() => {
+        const all: string[] = [];
+        Object.assign(window, { all });
+        window.client.onEvent(({ type }) => all.push(type));
+        window.client.subscribe("7", (event) => window.events.push(event));
+      });
+      await until("the second listener to be told", async () => (await refetches(tab)).length === 2);
+      await tab.evaluate(
+        () => void window.client.subscribe("7", { topics: ["task:1"] }, (event) => window.events.push(event)),
+      );
+      await until("the third listener to be told", async () => (await refetches(tab)).length === 3);
+    }
+    await data.run("update tasks set done = true where id = 1");
+    for (const tab of [first, second]) {
+      await until("the change", async () => (await told(tab)).length === 3);
+      expect(await tab.evaluate(() => (window as unknown as { all: string[] }).all)).toEqual(["change"]);
+    }
+  });
+
   it("stop what a tab wanted that has gone", async ({ world, browser }) => {
     const data = await world.database();
     await data.run("insert into project_members values (8, 'alice', 'member')");

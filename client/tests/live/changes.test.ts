@@ -120,8 +120,8 @@ describe.concurrent("changes", () => {
     page.client.subscribe("7", () => {});
     await until("7 to be live", () => page.client.project("7") === "live");
     await data.run("update tasks set title = 'new' where id = 2");
-    await until("the change", () => told(page).length === 1);
-    expect(told(page)).toEqual(["2"]);
+    // A daemon that is late tells her of the first change too: she is a member by now.
+    await until("the change", () => told(page).at(-1) === "2");
     expect(refetches(page)).toEqual(["subscribed", "subscribed"]);
   });
 
