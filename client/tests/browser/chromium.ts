@@ -53,8 +53,10 @@ async function open(cleanup: (undo: () => unknown) => void): Promise<Browser> {
   });
   const folder = mkdtempSync(join(tmpdir(), "pgherald-chromium-"));
   cleanup(() => rmSync(folder, { recursive: true, force: true, maxRetries: 5 }));
+  const executablePath = process.env.PGHERALD_TEST_CHROMIUM;
+  if (!executablePath) throw new Error("there is no Chromium: run `make test-client`, which finds or installs one");
   const context = await chromium.launchPersistentContext(folder, {
-    executablePath: process.env.PGHERALD_TEST_CHROMIUM ?? "/usr/bin/chromium",
+    executablePath,
     args: FLAGS,
     viewport: { width: 1280, height: 800 },
   });
