@@ -84,7 +84,7 @@ export function createClient(options: ClientOptions): Client {
     if (!session) return;
     const states = [...projects.values()].map(({ state }) => state);
     if (states.includes("stale")) become({ state: "stale", reason: "catching up" });
-    else if (!states.length || states.some((state) => state !== "pending")) {
+    else if (states.includes("live") || !states.includes("pending")) {
       become({ state: "live", reason: "every change is told", ...session });
     } else become({ state: "connecting", reason: "subscribing" });
   }
