@@ -3,9 +3,9 @@
 import { newConnection } from "./connection.js";
 import type { HeraldEvent, Listener } from "./events.js";
 import type { ServerFrame } from "./frames.js";
-import { address } from "./link.js";
+import { address, UNKNOWN } from "./link.js";
 import { call, listen } from "./listeners.js";
-import { change, concerns, newProject, type Project, question, UNKNOWN, wanted } from "./project.js";
+import { change, concerns, newProject, type Project, question, wanted } from "./project.js";
 import type { ProjectState, Status, Transport } from "./status.js";
 import type { Client, ClientOptions, SubscribeOptions } from "./types.js";
 

@@ -2,6 +2,9 @@
 
 import type { ClientFrame, ServerFrame } from "./frames.js";
 
+/** No daemon knows it: as `since` it is answered by a `reconnect`, which has a spread. */
+export const UNKNOWN = "0.0";
+
 export interface Link {
   /** Does nothing once it has ended. */
   send(frame: ClientFrame): void;

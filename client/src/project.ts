@@ -2,6 +2,7 @@
 
 import type { ChangeEvent, HeraldEvent, Listener, RefetchReason } from "./events.js";
 import type { CacheInvalidate, ClientFrame } from "./frames.js";
+import { UNKNOWN } from "./link.js";
 import type { ProjectState } from "./status.js";
 import type { SubscribeOptions } from "./types.js";
 
@@ -35,9 +36,6 @@ export interface Project {
 
 /** The daemon takes that many; who wants more gets all. */
 const TOPICS_MAX = 100;
-
-/** No daemon knows it: it is answered by a `reconnect` with a spread. */
-export const UNKNOWN = "0.0";
 
 export function newProject(id: string): Project {
   return {

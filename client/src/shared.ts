@@ -3,7 +3,7 @@
 import { createClient } from "./client.js";
 import type { HeraldEvent, Listener, Unsubscribe } from "./events.js";
 import { type Leader, newLeader, type Report, type Wish } from "./leader.js";
-import { address } from "./link.js";
+import { address, UNKNOWN } from "./link.js";
 import { call, listen } from "./listeners.js";
 import type { ProjectState, Status } from "./status.js";
 import type { Client, ClientOptions, SubscribeOptions } from "./types.js";
@@ -22,9 +22,6 @@ type Message =
   | { readonly type: "leading" }
   | { readonly type: "wishes"; readonly tab: string; readonly wishes: readonly Wish[] }
   | { readonly type: "reconnect" };
-
-/** No daemon knows it: it is answered by a `reconnect` with a spread. */
-const UNKNOWN = "0.0";
 
 interface Subscriber {
   wish: Wish;

@@ -5,13 +5,10 @@
 
 import { BROKEN, UNAUTHORIZED } from "./close.js";
 import type { ClientFrame, ServerFrame } from "./frames.js";
-import { address, type Link, type LinkOwner } from "./link.js";
+import { address, type Link, type LinkOwner, UNKNOWN } from "./link.js";
 
 /** The daemon says something every 25 s. */
 const SILENCE_MS = 60_000;
-
-/** No daemon knows it: it is answered by a `reconnect` with a spread. */
-const UNKNOWN = "0.0";
 
 type Subscribe = Extract<ClientFrame, { type: "subscribe" }>;
 
