@@ -15,7 +15,7 @@ const LATER = [1013, 4429];
 const WORDS: { [code: number]: string } = {
   1001: "the daemon restarts",
   1013: "the daemon is busy",
-  4401: "the login has expired or was not accepted",
+  4401: "the login has expired or was not accepted: log in again",
   4403: "this user may not be here",
   4429: "too many requests or sessions",
 };

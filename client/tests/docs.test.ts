@@ -54,14 +54,6 @@ beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), "pgherald-docs-"));
   symlinkSync(join(PACKAGE, "node_modules"), join(folder, "node_modules"));
   writeFileSync(join(folder, "given.d.ts"), readFileSync(join(PACKAGE, "tests", "docs", "given.d.ts.txt")));
-  // Until src/client.ts is there: what it is going to export.
-  const index = JSON.stringify(join(PACKAGE, "src", "index.ts").replace(/\.ts$/, ".js"));
-  const soon = [
-    `export * from ${index};`,
-    `import type { Client, ClientOptions } from ${index};`,
-    "export declare function createClient(options: ClientOptions): Client;",
-  ];
-  writeFileSync(join(folder, "pgherald.ts"), soon.join("\n"));
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -72,7 +64,7 @@ function check(name: string, files: { readonly [file: string]: string }): string
   for (const [file, text] of Object.entries(files)) writeFileSync(join(directory, file), `${text}\nexport {};\n`);
   const source = (file: string) => [join(PACKAGE, "src", file)];
   const paths = {
-    pgherald: existsSync(join(PACKAGE, "src", "client.ts")) ? source("index.ts") : [join(folder, "pgherald.ts")],
+    pgherald: source("index.ts"),
     "pgherald/react": source("react.tsx"),
     "pgherald/shared": source("shared.ts"),
     "pgherald/tanstack-query": source("tanstack-query.ts"),

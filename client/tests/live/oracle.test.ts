@@ -76,8 +76,7 @@ async function play(world: World, seed: number): Promise<void> {
   const daemons = [await world.daemon(data.url, settings), await world.daemon(data.url, settings)];
   const near = await world.network(daemons[0]?.address ?? "");
   let user = "alice";
-  let jwt = "";
-  const page = world.client(near.address, { getToken: () => (jwt = token(user, pick([3600, 3600, 8]))) });
+  const page = world.client(near.address, { getToken: () => token(user, pick([3600, 3600, 8])) });
   const cache = new Cache(data);
   const log: string[] = [`seed ${seed}`];
   const began = Date.now();
@@ -176,7 +175,7 @@ async function play(world: World, seed: number): Promise<void> {
     const there = await read(data, null);
     const wrong = [...there].filter(([id, text]) => cache.rows.get(id) !== text).slice(0, 5);
     const extra = [...cache.rows.keys()].filter((id) => !there.has(id)).slice(0, 5);
-    const report = `${error}\nstale: ${wrong.join(" | ")}, gone: ${extra}, token ${jwt.length} bytes\n${log.join("\n")}`;
+    const report = `${error}\nstale: ${wrong.join(" | ")}, gone: ${extra}\n${log.join("\n")}`;
     throw new Error(report.slice(0, 20_000));
   }
 }

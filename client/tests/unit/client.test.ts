@@ -218,3 +218,59 @@ it("has no timer after close", async () => {
   client.close();
   expect(vi.getTimerCount()).toBe(0);
 });
+
+/** Time stands still, but for `setImmediate`, which lets promises settle. */
+const freeze = () =>
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "setInterval", "clearInterval", "performance"] });
+
+it("tells to fetch after a random part of the spread, and once for all that came before", async () => {
+  freeze();
+  const random = vi.spyOn(Math, "random").mockReturnValue(0.6);
+  const client = begin();
+  const events: HeraldEvent[] = [];
+  client.subscribe("7", (event) => events.push(event));
+  const wire = await session();
+  wire.say(subscribed("1", "1.0"));
+  events.length = 0;
+  wire.say(anew(10_000), anew(10_000));
+  expect(client.status.state).toBe("stale");
+  vi.advanceTimersByTime(5_900);
+  expect(events).toEqual([]);
+  vi.advanceTimersByTime(200);
+  expect(events).toMatchObject([{ type: "refetch", reason: "notification_dropped" }]);
+  expect(client.status.state).toBe("live");
+  vi.advanceTimersByTime(10_000);
+  expect(events).toHaveLength(1);
+  random.mockRestore();
+});
+
+it("pings, and gives up a daemon that says nothing for ten seconds more", async () => {
+  freeze();
+  const client = begin();
+  client.subscribe("7", () => {});
+  const wire = await session();
+  wire.say(subscribed("1", "1.0"));
+  const pings = () => wire.sent.filter(({ type }) => type === "ping").length;
+  vi.advanceTimersByTime(25_000);
+  expect(pings()).toBe(1);
+  wire.say({ type: "pong", cursor: "2.0" });
+  expect(client.cursor("7")).toBe("2.0");
+  vi.advanceTimersByTime(25_000);
+  expect([pings(), client.status.state]).toEqual([2, "live"]);
+  vi.advanceTimersByTime(9_900);
+  expect(client.status.state).toBe("live");
+  vi.advanceTimersByTime(200);
+  expect(client.status).toMatchObject({ state: "stale", reason: "the network is gone" });
+});
+
+it("takes what is no frame for something lost, and goes on from before it", async () => {
+  const client = begin();
+  client.subscribe("7", () => {});
+  const first = await session();
+  first.say(subscribed("1", "1.0"));
+  first.onmessage?.({ data: '{"type":"cache_inval' });
+  expect([first.readyState, client.status.state]).toEqual([3, "stale"]);
+  client.reconnect();
+  const second = await session();
+  expect(second.questions[0]?.since).toBe("1.0");
+});
