@@ -106,6 +106,8 @@ describe.concurrent("the board", () => {
       const card = page.locator(`[data-testid=card][data-id="${id}"]`);
       await card.getByTestId("move-on").click();
       await card.getByTestId("move-on").click();
+      // A click shows when the page has come to it; from then on nothing may take it back.
+      await until("the second move to show", async () => (await column(page, id)) === "done");
       const seen = new Set<string | null>();
       let written = false;
       await until("both writes", async () => {
