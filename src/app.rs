@@ -31,6 +31,7 @@ use crate::line::Line;
 use crate::listener::Listener;
 use crate::metrics as m;
 use crate::routes::{self, Doors};
+use crate::transport;
 use crate::warden;
 
 /// The largest head of an HTTP request. hyper's least is 8 KiB, a token may have as much.
@@ -93,6 +94,7 @@ pub struct App {
     context: Arc<Context>,
     doors: Arc<Doors>,
     listener: Listener,
+    database: Arc<Database>,
     socket: TcpListener,
     sessions: TaskTracker,
     prometheus: PrometheusHandle,
@@ -142,7 +144,7 @@ impl App {
             prometheus: prometheus.clone(),
             spawn,
         });
-        Ok(Self { config, context, doors, listener, socket, sessions, prometheus })
+        Ok(Self { config, context, doors, listener, database, socket, sessions, prometheus })
     }
 
     /// Where it serves; the real port where 0 was asked for.
@@ -152,14 +154,19 @@ impl App {
 
     /// Serves until `stop` resolves, then drains.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let Self { config, context, doors, listener, socket, sessions, prometheus } = self;
+        let Self { config, context, doors, listener, database, socket, sessions, prometheus } = self;
         let limits = config.limits;
         match socket.local_addr() {
             Ok(address) => info!(%address, "listening"),
             Err(error) => warn!(%error, "listening on an unknown address"),
         }
         // Dropping a handle ends its task: nothing outlives this function.
+        let changed = listener.transport();
         let _listener = AbortOnDropHandle::new(tokio::spawn(listener.run()));
+        let (hub, access, settings) = (Arc::clone(&context.hub), Arc::clone(&context.access), config.database);
+        let _transport = AbortOnDropHandle::new(tokio::spawn(async move {
+            transport::run(&settings, &database, &hub, &access, &changed).await
+        }));
         let (hub, access) = (Arc::clone(&context.hub), Arc::clone(&context.access));
         let _warden = AbortOnDropHandle::new(tokio::spawn(warden::run(hub, access, config.authorize.recheck_interval)));
         let keyring = Arc::clone(&context.keyring);

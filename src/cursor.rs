@@ -8,8 +8,9 @@ use std::fmt;
 pub struct Cursor {
     /// `pg_current_xact_id()` of the writing transaction.
     pub transaction: u64,
-    /// 0 for the first notification of the transaction, counted by [`Ordinals`].
-    pub ordinal: u32,
+    /// 0 for the first notification of the transaction, counted by [`Ordinals`]; or the id that it had in the queue
+    /// of the relay, which begins far above.
+    pub ordinal: u64,
     /// 0 for the first of its ids.
     pub place: u32,
 }
@@ -47,7 +48,7 @@ pub struct Ordinals {
 }
 
 impl Ordinals {
-    /// The cursor of the next notification of `transaction`.
+    /// The cursor of the next notification of `transaction`, where it does not tell its own ordinal.
     pub fn next(&mut self, transaction: u64) -> Cursor {
         let ordinal = match self.last {
             Some(last) if last.transaction == transaction => last.ordinal.saturating_add(1),

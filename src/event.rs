@@ -113,6 +113,8 @@ pub struct Invalidation {
     pub timestamp: Option<String>,
     /// The writing transaction, where the payload names it.
     pub transaction: Option<u64>,
+    /// Its id in the queue of the relay, where it came through that.
+    pub ordinal: Option<u64>,
     /// What the writer called itself (`set local pgherald.origin`), so that a frontend can skip its own echo.
     pub origin: Option<String>,
     /// To be told once more when the transactions of its time have ended (`repeats`).
@@ -157,6 +159,8 @@ struct Payload<'a> {
     #[serde(borrow)]
     cursor: Option<&'a RawValue>,
     #[serde(borrow)]
+    ordinal: Option<&'a RawValue>,
+    #[serde(borrow)]
     origin: Option<&'a RawValue>,
     #[serde(borrow)]
     again: Option<&'a RawValue>,
@@ -170,7 +174,7 @@ impl Invalidation {
     /// The whole of a resource, updated, by nobody in particular.
     pub fn of_resource(resource: Arc<str>, scope: Scope) -> Self {
         let (rows, old_rows) = (Vec::new(), Vec::new());
-        let (timestamp, transaction, origin) = (None, None, None);
+        let (timestamp, transaction, ordinal, origin) = (None, None, None, None);
         Self {
             resource,
             scope,
@@ -180,6 +184,7 @@ impl Invalidation {
             old_rows,
             timestamp,
             transaction,
+            ordinal,
             origin,
             again: false,
         }
@@ -232,6 +237,7 @@ impl Invalidation {
             timestamp: raw.timestamp.and_then(scalar).filter(|text| usable(text)),
             origin: raw.origin.and_then(scalar).filter(|text| !text.is_empty() && text.len() <= ORIGIN_BYTES_MAX),
             transaction: raw.cursor.and_then(scalar).and_then(|text| text.split('.').next()?.parse().ok()),
+            ordinal: raw.ordinal.and_then(|value| value.get().parse().ok()),
             again: raw.again.is_some_and(|value| value.get() == "true"),
         })
     }

@@ -38,7 +38,7 @@ pub struct History {
     /// How many have ever gone; the number of the first entry.
     gone: u64,
     /// Transaction and ordinal -> the number of the entry. Of two, the older: who comes back hears more, not less.
-    places: HashMap<(u64, u32), u64>,
+    places: HashMap<(u64, u64), u64>,
     /// Where members may have changed: the number of the change that says so. Who was away then may have missed what was
     /// not for them.
     walls: VecDeque<(u64, Scope)>,

@@ -82,9 +82,14 @@ pub mod asker;
 
 pub mod access;
 
+pub mod claim;
 pub mod heartbeat;
 
 pub mod link;
+pub mod presence;
+pub mod relay;
+
+pub mod transport;
 
 pub mod checks;
 pub mod warden;

@@ -18,6 +18,9 @@ use crate::losses::Losses;
 /// Notifications taken from the socket before their frames go out together.
 const BATCH_MAX: usize = 256;
 
+/// Where `pgherald.set_transport` tells of itself.
+pub const TRANSPORT_CHANNEL: &str = "pgherald_transport";
+
 /// The connection. It is driven by whoever awaits one of its methods.
 pub struct Link {
     client: Client,
@@ -37,7 +40,8 @@ impl Link {
         let (client, mut connection) = database::connect(&settings.listen_server, settings.connect_timeout).await?;
         let mut messages: Messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
         let (canary, mut early) = (Canary::default(), Vec::new());
-        let listen = format!("listen {}; listen {}", quoted(&settings.channel), canary.channel);
+        let listen =
+            format!("listen {}; listen {}; listen {TRANSPORT_CHANNEL}", quoted(&settings.channel), canary.channel);
         let listen = async { client.batch_execute(&listen).await.map_err(|error| DatabaseError::query(&error)) };
         during(&mut messages, &mut early, limit, &canary, listen).await?;
         during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 use tokio_postgres::Notification;
 use tracing::{info, warn};
@@ -12,12 +12,12 @@ use tracing::{info, warn};
 use crate::access::Access;
 use crate::backoff::Backoff;
 use crate::config::{self, Config};
-use crate::cursor::Ordinals;
+use crate::cursor::{Cursor, Ordinals};
 use crate::database::DatabaseError;
 use crate::event::{Invalidation, Malformed, Scope};
 use crate::history::Heard;
 use crate::hub::Hub;
-use crate::link::Link;
+use crate::link::{Link, TRANSPORT_CHANNEL};
 use crate::losses::Losses;
 use crate::metrics as m;
 use crate::protocol::Reason;
@@ -44,6 +44,7 @@ struct Ear {
     names: ResourceNames,
     recheck_on: Vec<String>,
     channel: String,
+    transport: Arc<Notify>,
     ordinals: Ordinals,
     malformed_logged: Option<Instant>,
 }
@@ -59,6 +60,7 @@ impl Listener {
             names: ResourceNames::new(config.resources.names.clone()),
             recheck_on: config.authorize.recheck_on.clone(),
             channel: config.database.channel.clone(),
+            transport: Arc::default(),
             ordinals: Ordinals::default(),
             malformed_logged: None,
         };
@@ -71,6 +73,11 @@ impl Listener {
     /// Whether the database is heard, for `/ready`.
     pub fn up(&self) -> watch::Receiver<bool> {
         self.up.subscribe()
+    }
+
+    /// Rung when the transport has been set.
+    pub fn transport(&self) -> Arc<Notify> {
+        Arc::clone(&self.ear.transport)
     }
 
     /// Receives for ever, on this connection and then on whatever can be had.
@@ -120,21 +127,28 @@ impl Ear {
         let received = Instant::now();
         let mut batch = Vec::with_capacity(notes.len());
         for note in notes {
+            if note.channel() == TRANSPORT_CHANNEL {
+                self.transport.notify_one();
+                continue;
+            }
             counter!(m::NOTIFICATIONS).increment(1);
             match Invalidation::parse(note.payload(), &self.names) {
                 Ok(change) => {
                     if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
-                        // What was committed before may still be seen by those who could see it then.
+                        // What was committed before may still be seen by those who could see it then. A relay sends
+                        // transactions of one time interleaved: what lies between those of this one waits with them.
                         let mine = |heard: &Heard| {
-                            change.transaction.is_none() || heard.change.transaction != change.transaction
+                            change.transaction.is_some() && heard.change.transaction == change.transaction
                         };
-                        let before = batch.iter().rposition(mine).map_or(0, |place| place + 1);
-                        let same = batch.split_off(before);
+                        let same = batch.split_off(batch.iter().position(mine).unwrap_or(batch.len()));
                         self.tell(&mut batch, received);
                         self.doubt(&change.scope);
                         batch = same;
                     }
-                    let cursor = change.transaction.map(|transaction| self.ordinals.next(transaction));
+                    let cursor = change.transaction.map(|transaction| match change.ordinal {
+                        Some(ordinal) => Cursor { transaction, ordinal, place: 0 },
+                        None => self.ordinals.next(transaction),
+                    });
                     let (change, bytes) = (Arc::new(change), note.payload().len());
                     batch.push(Heard { change, cursor, bytes, repeated: false });
                 }

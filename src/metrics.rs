@@ -41,6 +41,29 @@ pub const AUTH_FAILURES: &str = "pgherald_auth_failures_total";
 /// Fetches of the JWKS, by `result`.
 pub const JWKS_FETCHES: &str = "pgherald_jwks_fetches_total";
 
+/// Whether writers of the relay transport know that this daemon is there.
+pub const RELAY_PRESENT: &str = "pgherald_relay_present";
+/// Whether this daemon is the relay, and what it does: `state` is awake or asleep.
+pub const RELAY_STATE: &str = "pgherald_relay_state";
+/// Rows that this daemon has sent on.
+pub const RELAY_ROWS: &str = "pgherald_relay_rows_total";
+/// Steps that sent something on.
+pub const RELAY_BATCHES: &str = "pgherald_relay_batches_total";
+/// Time of such a step, without what it waited for rows.
+pub const RELAY_SECONDS: &str = "pgherald_relay_batch_seconds";
+/// Rows that were left by the last step.
+pub const RELAY_WAITING: &str = "pgherald_relay_waiting_rows";
+/// Times that a writer woke the relay.
+pub const RELAY_BELLS: &str = "pgherald_relay_bells_total";
+/// Rows that nobody rang for.
+pub const RELAY_LATE: &str = "pgherald_relay_late_rows_total";
+/// Times that new rows went to another table.
+pub const RELAY_ROTATIONS: &str = "pgherald_relay_rotations_total";
+/// Times that this daemon became the relay.
+pub const RELAY_ELECTIONS: &str = "pgherald_relay_elections_total";
+/// Relays that did not move and were ended by this daemon.
+pub const RELAY_ENDED: &str = "pgherald_relay_hung_ended_total";
+
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -79,6 +102,22 @@ pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
     (ACCESS_CACHE_HITS, Kind::Counter, &[], "Membership answers from the cache"),
     (AUTH_FAILURES, Kind::Counter, &["reason"], "Tokens refused"),
     (JWKS_FETCHES, Kind::Counter, &["result"], "Fetches of the JWKS"),
+    (RELAY_PRESENT, Kind::Gauge, &[], "1 while writers of the relay transport know that this daemon is there"),
+    (
+        RELAY_STATE,
+        Kind::Gauge,
+        &["state"],
+        "1 for what this daemon does as the relay: awake or asleep; both 0 where it is not the relay",
+    ),
+    (RELAY_ROWS, Kind::Counter, &[], "Rows that this daemon has sent on as the relay"),
+    (RELAY_BATCHES, Kind::Counter, &[], "Batches in which it has sent them"),
+    (RELAY_SECONDS, Kind::Histogram, &[], "Time of a batch, from finding rows to their commit"),
+    (RELAY_WAITING, Kind::Gauge, &[], "Rows that the last batch has left in the queue"),
+    (RELAY_BELLS, Kind::Counter, &[], "Times that a writer woke the relay"),
+    (RELAY_LATE, Kind::Counter, &[], "Rows that nobody rang for; more than 0 is a bug"),
+    (RELAY_ROTATIONS, Kind::Counter, &[], "Times that new rows went to another of the queue's tables"),
+    (RELAY_ELECTIONS, Kind::Counter, &[], "Times that this daemon became the relay"),
+    (RELAY_ENDED, Kind::Counter, &[], "Relays that did not move and were ended by this daemon"),
 ];
 
 /// Histogram buckets in seconds: from a tenth of a millisecond, the best case of a local database, to the timeouts.
@@ -96,8 +135,8 @@ pub fn describe() {
         }
         match kind {
             Kind::Counter if labels.is_empty() => metrics::counter!(*name).absolute(0),
-            Kind::Gauge => metrics::gauge!(*name).set(0.0),
-            Kind::Counter | Kind::Histogram => {}
+            Kind::Gauge if labels.is_empty() => metrics::gauge!(*name).set(0.0),
+            Kind::Counter | Kind::Gauge | Kind::Histogram => {}
         }
     }
 }

@@ -11,10 +11,11 @@ macro_rules! embed {
 }
 
 /// Append-only: a file that was released is never edited.
-pub const MIGRATIONS: &[File] = embed!("migrations": "0001_pgherald.sql");
+pub const MIGRATIONS: &[File] = embed!("migrations": "0001_pgherald.sql" "0002_relay.sql");
 
 /// Applied by name; their bodies may refer to each other in any order.
 pub const FUNCTIONS: &[File] = embed!("sql/functions":
+    "append.sql"
     "base_name.sql"
     "body.sql"
     "check_queries.sql"
@@ -26,6 +27,7 @@ pub const FUNCTIONS: &[File] = embed!("sql/functions":
     "current_name.sql"
     "drop_unused.sql"
     "due.sql"
+    "emission.sql"
     "foreign_key.sql"
     "function_sources.sql"
     "generate.sql"
@@ -36,16 +38,23 @@ pub const FUNCTIONS: &[File] = embed!("sql/functions":
     "merge_source.sql"
     "moved_source.sql"
     "names.sql"
+    "note_relayed.sql"
     "notify.sql"
     "options.sql"
     "parts.sql"
     "path.sql"
     "plan.sql"
     "primary_key.sql"
+    "queue_limit.sql"
+    "recycle.sql"
     "refresh.sql"
     "relations.sql"
+    "relay.sql"
+    "relay_wanted.sql"
     "renamed.sql"
+    "ring.sql"
     "row_source.sql"
+    "set_transport.sql"
     "settings.sql"
     "split.sql"
     "statement_source.sql"

@@ -11,6 +11,7 @@ declare
     role text;
     statement text;
 begin
+    perform pg_advisory_xact_lock_shared(7434, 4);      -- set_transport() waits for us, or we for it
     if options is not null then
         for statement in select s.statement from pgherald.steps(rel, options) s where s.kind = 'function' loop
             execute statement;

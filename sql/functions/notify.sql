@@ -17,7 +17,13 @@ begin
             using errcode = 'invalid_parameter_value', hint = 'It may be INSERT, UPDATE or DELETE.';
     end if;
     -- the emission
-    if pg_notification_queue_usage() > 0.9 then
+    if (select t.transport from pgherald.transport t) = 'relay' then
+        begin
+            perform pgherald.append(pgherald.split(array[payload]));
+        exception when others then
+            perform pgherald.count_dropped(null, format('notify(%L): %s', resource, sqlerrm));
+        end;
+    elsif pg_notification_queue_usage() > 0.9 then
         perform pgherald.count_dropped(null, format('notify(%L): the notification queue is nearly full', resource));
     else
         perform pg_notify('cache_invalidate', p) from unnest(pgherald.split(array[payload])) p;

@@ -47,7 +47,7 @@ $body$, options ->> 'max_ids'),
             case when p.included is not null then format(
 $body$    if ids is not null and %s and seen operator(pg_catalog.<=) %s%s then
         x := %s;%s
-        if pg_catalog.octet_length(payload) operator(pg_catalog.+) pg_catalog.octet_length(%s) operator(pg_catalog.<=) 8000 then
+        if pg_catalog.octet_length(payload) operator(pg_catalog.+) pg_catalog.octet_length(%s) operator(pg_catalog.<=) 7970 then
             payload := pg_catalog.concat(pg_catalog.left(payload, -1), %6$s);
         end if;
     end if;
@@ -64,7 +64,7 @@ $body$    if ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old
         payloads := pgherald.split(array[first, payload]);
     end if;
 $body$, told) end,
-            E'    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7999 then\n        payloads := pgherald.split(array[payload]);\n    end if;'), p.everything);
+            E'    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7969 then\n        payloads := pgherald.split(array[payload]);\n    end if;'), p.everything);
 end $$;
 revoke all on function pgherald.row_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.row_source(regclass, jsonb, text, text) to public;

@@ -1,4 +1,4 @@
--- 7,999 bytes is what NOTIFY carries (one more aborts the writer); octet_length counts bytes as the server does.
+-- 7,999 bytes is what NOTIFY carries (one more aborts the writer), and a relay adds up to 30; octet_length counts bytes as the server does.
 -- 65,536 bytes are about ten notifications: beyond that, and for an id that fits nowhere, the whole resource is told.
 -- A quote inside a JSON string has a backslash, so what is searched for here is nowhere but where it belongs.
 create or replace function pgherald.split(payloads text[]) returns text[]
@@ -14,13 +14,13 @@ declare
     room integer;
 begin
     foreach payload in array payloads loop
-        if octet_length(payload) <= 7999 then
+        if octet_length(payload) <= 7969 then
             done := done || payload;
             continue;
         end if;
         head := split_part(payload, '"ids":[', 1);
         tail := ',"cursor"' || split_part(payload, '],"cursor"', 2);
-        room := 7999 - octet_length(head || '"ids":[]' || tail);
+        room := 7969 - octet_length(head || '"ids":[]' || tail);
         if octet_length(payload) <= 65536 then
             ids := array(select e.value::text from json_array_elements(payload::json -> 'ids') e);
         end if;

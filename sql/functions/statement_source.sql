@@ -26,7 +26,7 @@ declare
     many text[];
     bounded text[];
     limited text[];
-    too_long text := E'        if pg_catalog.octet_length(payload) operator(pg_catalog.>) 7999 then\n            payloads := pgherald.split(array[payload]);\n        end if;\n';
+    too_long text := E'        if pg_catalog.octet_length(payload) operator(pg_catalog.>) 7969 then\n            payloads := pgherald.split(array[payload]);\n        end if;\n';
     shown text;             -- the end of a payload with rows
     fits text;              -- and whether there is room for it
     single text;
@@ -101,7 +101,7 @@ begin
 
     shown := format($q$pg_catalog.concat(',"rows":[', x, ']'%s, '}')$q$,
         case when moves then $q$, case when x operator(pg_catalog.<>) old_x then pg_catalog.concat(',"old_rows":[', old_x, ']') end$q$ end);
-    fits := format('x is not null and pg_catalog.octet_length(payload) operator(pg_catalog.+) pg_catalog.octet_length(%s) operator(pg_catalog.<=) 8000', shown);
+    fits := format('x is not null and pg_catalog.octet_length(payload) operator(pg_catalog.+) pg_catalog.octet_length(%s) operator(pg_catalog.<=) 7970', shown);
     grouped := format($q$(select case when j_known and %s then %s
                   else %s end as payload%s
               from (%s) a) q$q$, p.is_known, p.named, p.whole,
@@ -110,7 +110,7 @@ begin
     if with_rows and not by_columns then
         grouped := format('(select case when %s then pg_catalog.concat(pg_catalog.left(payload, -1), %s) else payload end as payload from %s) q', fits, shown, grouped);
     end if;
-    grouped := format($q$select case %swhen pg_catalog.max(pg_catalog.octet_length(payload)) operator(pg_catalog.>) 7999
+    grouped := format($q$select case %swhen pg_catalog.max(pg_catalog.octet_length(payload)) operator(pg_catalog.>) 7969
                 then pgherald.split(pg_catalog.array_agg(payload)) else pg_catalog.array_agg(payload) end
       from %s$q$,
         case when by_columns then format('when pg_catalog.count(*) operator(pg_catalog.>) %s then array[%s] ', max_ids, p.everywhere) end, grouped);
@@ -125,7 +125,7 @@ begin
             case when moves and with_rows then E'    old_x pg_catalog.text;\n' end,
             case when by_columns then E'    changed pg_catalog.bool;\n' end,
             case when merges then E'    merged pg_catalog.bool;\n' end),
-        concat(case when merges then (pgherald.merge_source(rel, options, base)).prologue end, format($body$    for %s in
+        format($body$    for %s in
         %s
     loop
         seen := coalesce(seen, 0) operator(pg_catalog.+) 1;
@@ -166,7 +166,8 @@ begin
 $body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named, too_long) end,
             max_ids * case when moves then 2 else 1 end,
             grouped,
-            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end)), p.everything);
+            case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end), p.everything,
+        case when merges then (pgherald.merge_source(rel, options, base)).prologue else '' end);
 end $$;
 revoke all on function pgherald.statement_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.statement_source(regclass, jsonb, text, text) to public;

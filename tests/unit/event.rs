@@ -269,8 +269,8 @@ fn notifications_of_one_transaction_are_counted_from_zero() {
     let cursors: Vec<String> = [5, 5, 5, 9, 4, 4].map(|transaction| ordinals.next(transaction).to_string()).into();
     assert_eq!(cursors, ["5.0", "5.1", "5.2", "9.0", "4.0", "4.1"]);
     assert_eq!(
-        Cursor { transaction: u64::MAX, ordinal: u32::MAX, place: 0 }.to_string(),
-        "18446744073709551615.4294967295"
+        Cursor { transaction: u64::MAX, ordinal: u64::MAX, place: 0 }.to_string(),
+        "18446744073709551615.18446744073709551615"
     );
 }
 
@@ -323,6 +323,7 @@ fn every_golden_payload_is_understood() {
         ("table_rows", "task UPDATE 7 [1, 2]"),
         ("table_whole", "task DELETE * *"),
         ("table_again", "task UPDATE 7 *"),
+        ("table_relayed", "task UPDATE 7 [1]"),
         ("resource", "task UPDATE 7 [1]"),
         ("resource_numbers", "task INSERT 7 [1, 2]"),
         ("resource_no_project", "task UPDATE * *"),

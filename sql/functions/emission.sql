@@ -1,0 +1,46 @@
+-- The two ways in which a trigger sends a payload, or several in payloads.
+--   notify   A full queue fails the COMMIT, where nobody can catch it; asking also frees what a dead listener left.
+--   relay    The short cut: one statement that appends to the queue's usual table and says in the same subtransaction "I saw you
+--            awake" (see append). It fails where the relay sleeps, and then a bell is rung. append() knows everything else.
+--            Where no daemon lives nothing is worked out; the daemon that comes next waits for this transaction and tells all.
+create or replace function pgherald.emission(transport text, out declarations text, out opening text, out emission text)
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+    if transport = 'relay' then
+        declarations := E'    awake pg_catalog.bool;\n';
+        opening := $s$    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) then
+        return null;
+    end if;
+$s$;
+        emission := format($s$
+    -- the emission
+    if payloads is not null or pg_catalog.pg_sequence_last_value('pgherald.queue_slot'::pg_catalog.regclass) operator(pg_catalog.<>) 0
+        or pg_catalog.pg_sequence_last_value('pgherald.queue_ids'::pg_catalog.regclass)
+           operator(pg_catalog.-) pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'::pg_catalog.regclass) operator(pg_catalog.>) %s
+    then
+        perform pgherald.append(coalesce(payloads, array[payload]));
+    else
+        insert into pgherald.queue_0 (payload) values (payload)
+        returning pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;
+        if not awake then
+            perform pgherald.ring();
+        end if;
+    end if;$s$, pgherald.queue_limit());
+    else
+        emission := $s$
+    -- the emission
+    if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.>) 0.9::pg_catalog.float8 then
+        raise exception 'the notification queue is nearly full';
+    elsif payloads is null then
+        sent := pg_catalog.pg_notify('cache_invalidate', payload);
+    else
+        foreach payload in array payloads loop
+            sent := pg_catalog.pg_notify('cache_invalidate', payload);
+        end loop;
+    end if;$s$;
+    end if;
+end $$;
+revoke all on function pgherald.emission(text) from public;
+grant execute on function pgherald.emission(text) to public;
+comment on function pgherald.emission(text) is
+    'The parts of a trigger function''s body that differ with the transport: what it declares, how it begins, and how it sends.';

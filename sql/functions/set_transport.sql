@@ -1,0 +1,34 @@
+-- Replaces functions only: no table is locked, no writer waits. What is in flight comes by the old way, and is heard as well.
+create or replace function pgherald.set_transport(transport text) returns text
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    owner regrole := (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'pgherald');
+    known text;
+    watched regclass;
+begin
+    if set_transport.transport is null or set_transport.transport not in ('notify', 'relay') then
+        raise exception 'cannot set the transport to %', coalesce(quote_literal(set_transport.transport), 'null')
+            using errcode = 'invalid_parameter_value', hint = 'It may be notify or relay.';
+    elsif not pg_has_role(owner, 'usage') then
+        raise exception 'cannot set the transport: only %, who owns schema pgherald, may', owner
+            using errcode = 'insufficient_privilege', hint = format('Connect as %s or as a superuser.', owner);
+    end if;
+    perform pg_advisory_xact_lock(7434, 4);     -- calls of watch() end before, or see the new one
+    select t.transport into known from pgherald.transport t;
+    if known <> set_transport.transport then
+        update pgherald.transport set transport = set_transport.transport, changed_at = clock_timestamp();
+    end if;
+    -- all of them in any case: one may have been restored from elsewhere
+    for watched in
+        select t.tgrelid from pg_catalog.pg_trigger t where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null
+    loop
+        perform pgherald.generate(watched);
+    end loop;
+    perform pg_notify('pgherald_transport', set_transport.transport), pg_notify('pgherald_bell', '');
+    return case when known = set_transport.transport then 'unchanged' else 'changed' end;
+end $$;
+revoke all on function pgherald.set_transport(text) from public;
+grant execute on function pgherald.set_transport(text) to public;
+comment on function pgherald.set_transport(text) is
+    'How triggers tell the daemons from now on. notify: pg_notify in the writer''s transaction, whose commits wait for one another. relay: an append to a queue, which one daemon sends on; where no daemon lives nothing is kept. Only the schema''s owner may call it. Returns changed or unchanged.';

@@ -1,0 +1,90 @@
+//! Being there for writers of the relay transport: they append to the queue only while a daemon holds the lock
+//! [`Lock::Present`] or waits for it. Whoever wrote before that has told nobody, so everybody is told to refetch: at once,
+//! and again when the last of those who were still writing has ended.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use metrics::gauge;
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use crate::access::Access;
+use crate::backoff::Backoff;
+use crate::claim::{Lock, with_claim};
+use crate::config;
+use crate::database::{Database, DatabaseError};
+use crate::event::Scope;
+use crate::hub::Hub;
+use crate::metrics as m;
+use crate::protocol::Reason;
+
+/// Transactions whose changes nobody will tell. Those that found nobody alive hold the first lock until they end. Those
+/// that were prepared hold the second: what they appended is lost where PostgreSQL crashed since, and that is not known.
+const SILENT: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
+     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.granted and l.mode = 'ShareLock'
+       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+       and (l.objid = 1 or l.objid = 2 and l.pid is null)";
+/// How soon after each other it is asked whether they have ended.
+const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
+const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// Is present for ever, on this connection and then on whatever can be had.
+pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, access: &Access) -> Infallible {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    loop {
+        let name = "pgherald presence";
+        let error = with_claim(settings, database, Lock::Present, name, async |claim| {
+            let here = async {
+                claim.claimed().await?;
+                gauge!(m::RELAY_PRESENT).set(1.0);
+                tell_untold(database, hub, access).await?;
+                claim.watch(settings.heartbeat_interval).await
+            };
+            let held = async {
+                claim.lock().await?;
+                std::future::pending::<Result<Infallible, DatabaseError>>().await
+            };
+            tokio::try_join!(here, held).map(|(never, _)| never)
+        });
+        let error = error.await;
+        gauge!(m::RELAY_PRESENT).set(0.0);
+        let delay = backoff.next_delay();
+        warn!(%error, delay_ms = delay.as_millis(), "writers may take this daemon for gone, telling every session to refetch");
+        tell_everyone(hub, access);
+        sleep(delay).await;
+    }
+}
+
+/// Tells what was written while nobody was there.
+async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<(), DatabaseError> {
+    let mut silent = silent(database).await?;
+    tell_everyone(hub, access);
+    if silent.is_empty() {
+        return Ok(());
+    }
+    info!(transactions = silent.len(), "waiting for transactions that have told nobody of their changes");
+    let mut interval = SILENT_INTERVAL_MIN;
+    while !silent.is_empty() {
+        sleep(interval).await;
+        interval = (interval * 2).min(SILENT_INTERVAL_MAX);
+        let now = self::silent(database).await?;
+        silent.retain(|transaction| now.contains(transaction));
+    }
+    tell_everyone(hub, access);
+    Ok(())
+}
+
+async fn silent(database: &Database) -> Result<BTreeSet<String>, DatabaseError> {
+    Ok(database.query(SILENT, &[]).await?.iter().map(|row| row.get(0)).collect())
+}
+
+/// Everything may be stale, members too.
+pub fn tell_everyone(hub: &Hub, access: &Access) {
+    hub.reconnect_everyone(Reason::NotificationDropped);
+    if access.rechecks() {
+        access.forget(&Scope::EveryProject);
+        hub.hold(&Scope::EveryProject);
+    }
+}

@@ -1,0 +1,230 @@
+//! Sends on what writers have appended to the queue: one daemon does, the others wait to follow.
+//!
+//! Awake it looks every millisecond, and no writer needs to tell it anything. After a while without rows it falls asleep,
+//! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
+//!
+//! - A writer tries the lock [`Lock::Asleep`], shared, when it appends, and holds it until its transaction has ended. So
+//!   while one is in flight that saw the relay awake, the relay's own try fails, and it stays awake.
+//! - Once the relay has the lock it looks once more, in a new statement: this sees the rows of all who had it before.
+//! - Whoever comes later fails to get it, and rings; the bell sounds when the row can be seen.
+
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use metrics::{counter, gauge, histogram};
+use tokio::time::{sleep, timeout};
+use tokio_postgres::Statement;
+use tokio_postgres::types::Type;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::claim::{Claim, LOCKS, Lock, with_claim};
+use crate::config;
+use crate::database::{Database, DatabaseError};
+use crate::metrics as m;
+
+/// Rows of one step. Two take turns with writers for the same disk and memory, so it ends soon.
+const BATCH_ROWS: i32 = 5000;
+/// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
+const LINGER: Duration = Duration::from_millis(500);
+/// The pause between two batches grows with what a batch brings: the writers need the processor more than we do.
+const PAUSE_MIN: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(5);
+const PAUSE_PER_ROW: Duration = Duration::from_micros(500);
+/// When NOTIFY's own queue is half full because of a listener that does not read.
+const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
+/// A relay that sleeps looks so often, so that others see that it lives. It must not find anything.
+const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(2);
+/// The bell of a row that was found may still be on its way for so long.
+const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Rows between two VACUUMs, and fewer when there is time.
+const TIDY_ROWS: i64 = 2000;
+const TIDY_ROWS_IDLE: i64 = 200;
+/// The size at which new rows go to another table, because VACUUM does not help: someone holds an old snapshot.
+const TABLE_BYTES_MAX: i64 = 2 * 1024 * 1024;
+
+/// Ends the session of a relay that has not asked for anything for `$1` milliseconds: its daemon was stopped, or its host
+/// has vanished. A role sees and ends its own sessions, or has pg_read_all_stats and pg_signal_backend.
+const END_HUNG: &str = "select a.pid, a.usename::text, pg_catalog.pg_terminate_backend(a.pid)
+      from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+     where l.locktype = 'advisory' and l.classid = 7434 and l.objid = 3 and l.objsubid = 2 and l.granted
+       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+       and a.state like 'idle%' and a.state_change < pg_catalog.clock_timestamp() - $1 * interval '1 ms'";
+
+/// Waits until it is its turn, then relays for ever; and again when the connection was lost.
+pub async fn run(settings: &config::Database, database: &Database) -> Infallible {
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+    loop {
+        let error = with_claim(settings, database, Lock::Relay, "pgherald relay", async |claim| {
+            tokio::select! {
+                locked = claim.lock() => locked?,
+                lost = claim.watch(settings.heartbeat_interval) => return lost,
+                failed = end_hung(settings, database) => return failed,
+            }
+            counter!(m::RELAY_ELECTIONS).increment(1);
+            info!("this daemon is the relay");
+            Relay::new(claim, settings).await?.run().await
+        });
+        let error = error.await;
+        show_state("");
+        gauge!(m::RELAY_WAITING).set(0.0);
+        let delay = backoff.next_delay();
+        warn!(%error, delay_ms = delay.as_millis(), "lost the relay's connection, connecting again");
+        sleep(delay).await;
+    }
+}
+
+/// While waiting: makes sure that there is somebody to wait for.
+async fn end_hung(settings: &config::Database, database: &Database) -> Result<Infallible, DatabaseError> {
+    let limit = i64::try_from(settings.heartbeat_timeout.as_millis()).unwrap_or(i64::MAX);
+    loop {
+        sleep(settings.heartbeat_timeout / 2).await;
+        match database.query(END_HUNG, &[(&(limit as f64), Type::FLOAT8)]).await {
+            Ok(ended) => {
+                for row in ended {
+                    let (pid, role): (i32, Option<&str>) = (row.get(0), row.get(1));
+                    counter!(m::RELAY_ENDED).increment(1);
+                    warn!(pid, role, "the relay did not move for {limit} ms: its session is ended, another takes over");
+                }
+            }
+            Err(error) => warn!(%error, "the relay may have stopped, and its session can't be ended from here"),
+        }
+    }
+}
+
+fn show_state(state: &str) {
+    for known in ["awake", "asleep"] {
+        gauge!(m::RELAY_STATE, "state" => known).set(f64::from(u8::from(state == known)));
+    }
+}
+
+/// What one call has done.
+struct Step {
+    taken: i64,
+    waiting: i64,
+}
+
+struct Relay<'a> {
+    claim: &'a Claim<'a>,
+    step: Statement,
+    /// A bell cannot be rung from a transaction that is prepared.
+    two_phase: bool,
+    asleep_interval: Duration,
+    untidy: i64,
+}
+
+impl<'a> Relay<'a> {
+    async fn new(claim: &'a Claim<'a>, settings: &config::Database) -> Result<Self, DatabaseError> {
+        claim.within(claim.client.batch_execute("listen pgherald_bell")).await?;
+        let types = [Type::INT4, Type::INT4];
+        let step = "select taken, waiting, seconds from pgherald.relay($1, $2)";
+        let step = claim.within(claim.client.prepare_typed(step, &types)).await?;
+        let two_phase = "select pg_catalog.current_setting('max_prepared_transactions')::int4 > 0";
+        let two_phase = claim.within(claim.client.query_typed_one(two_phase, &[])).await?.get(0);
+        let asleep_interval = ASLEEP_INTERVAL_MAX.min(settings.heartbeat_timeout / 2);
+        Ok(Self { claim, step, two_phase, asleep_interval, untidy: 0 })
+    }
+
+    async fn run(mut self) -> Result<Infallible, DatabaseError> {
+        show_state("awake");
+        let mut last_row = Instant::now();
+        loop {
+            let step = self.step(PATIENCE).await?;
+            if step.taken > 0 {
+                last_row = Instant::now();
+                if self.untidy >= TIDY_ROWS {
+                    self.tidy().await?;
+                }
+                if step.waiting == 0 {
+                    let rows = u32::try_from(step.taken).unwrap_or(u32::MAX);
+                    sleep(PAUSE_PER_ROW.saturating_mul(rows).clamp(PAUSE_MIN, PAUSE_MAX)).await;
+                }
+            } else if step.waiting > 0 {
+                warn!("NOTIFY's own queue is half full, what is in ours has to wait: see `pgherald doctor`");
+                sleep(CONGESTED_PAUSE).await;
+            } else {
+                if self.untidy >= TIDY_ROWS_IDLE {
+                    self.tidy().await?;
+                }
+                if last_row.elapsed() >= LINGER && !self.must_stay_awake().await? && self.try_asleep().await? {
+                    show_state("asleep");
+                    self.sleep().await?;
+                    self.wake().await?;
+                    show_state("awake");
+                    last_row = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// Sends on what is there, or what comes within `patience`.
+    async fn step(&mut self, patience: Duration) -> Result<Step, DatabaseError> {
+        let milliseconds = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        let row = self.claim.within(self.claim.client.query_one(&self.step, &[&milliseconds, &BATCH_ROWS])).await?;
+        let step = Step { taken: row.get(0), waiting: row.get(1) };
+        gauge!(m::RELAY_WAITING).set(step.waiting as f64);
+        if step.taken > 0 {
+            counter!(m::RELAY_ROWS).increment(step.taken.unsigned_abs());
+            counter!(m::RELAY_BATCHES).increment(1);
+            histogram!(m::RELAY_SECONDS).record(row.get::<_, f64>(2));
+            self.untidy += step.taken;
+        }
+        Ok(step)
+    }
+
+    /// Has the lock; ends when there may be something to do.
+    async fn sleep(&mut self) -> Result<(), DatabaseError> {
+        if self.step(Duration::ZERO).await?.taken > 0 {
+            return Ok(());
+        }
+        loop {
+            if timeout(self.asleep_interval, self.claim.bell.notified()).await.is_ok() {
+                counter!(m::RELAY_BELLS).increment(1);
+                self.step(Duration::ZERO).await?;
+                return Ok(());
+            }
+            let found = self.step(Duration::ZERO).await?.taken;
+            if found > 0 {
+                if timeout(BELL_DELAY_MAX, self.claim.bell.notified()).await.is_err() {
+                    counter!(m::RELAY_LATE).increment(found.unsigned_abs());
+                    warn!(rows = found, "found rows in the queue that nobody had rung for");
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Where transactions may be prepared, and triggers append: a writer who rings could not be prepared.
+    async fn must_stay_awake(&self) -> Result<bool, DatabaseError> {
+        let relayed = "select transport = 'relay' from pgherald.transport";
+        Ok(self.two_phase && self.claim.within(self.claim.client.query_typed_one(relayed, &[])).await?.get(0))
+    }
+
+    async fn try_asleep(&self) -> Result<bool, DatabaseError> {
+        let sql = format!("select pg_catalog.pg_try_advisory_lock({LOCKS}, {})", Lock::Asleep as i32);
+        Ok(self.claim.within(self.claim.client.query_typed_one(&sql, &[])).await?.get(0))
+    }
+
+    async fn wake(&self) -> Result<(), DatabaseError> {
+        let sql = format!("select pg_catalog.pg_advisory_unlock({LOCKS}, {})", Lock::Asleep as i32);
+        self.claim.within(self.claim.client.batch_execute(&sql)).await
+    }
+
+    /// Keeps the queue's tables small. A role that may not VACUUM is told so by a warning, and has them take turns.
+    async fn tidy(&mut self) -> Result<(), DatabaseError> {
+        self.untidy = 0;
+        let client = &self.claim.client;
+        let vacuum =
+            "vacuum (truncate off, skip_locked) pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3";
+        self.claim.within(client.batch_execute(vacuum)).await?;
+        let recycle = "select taken, rotated from pgherald.recycle($1)";
+        let row = self.claim.within(client.query_typed_one(recycle, &[(&TABLE_BYTES_MAX, Type::INT8)])).await?;
+        counter!(m::RELAY_ROWS).increment(row.get::<_, i64>(0).unsigned_abs());
+        if row.get(1) {
+            counter!(m::RELAY_ROTATIONS).increment(1);
+        }
+        Ok(())
+    }
+}
