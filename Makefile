@@ -70,4 +70,4 @@ bench-sessions: postgres ## What a session costs, beside a plain tokio-tungsteni
 	cargo bench --locked --bench sessions
 
 bench-writes: postgres ## What the triggers cost the writers: 20 minutes, three with QUICK=1
-	cargo bench --locked --profile dev --bench writes
+	cargo bench --locked --bench writes

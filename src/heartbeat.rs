@@ -104,12 +104,7 @@ async fn beat(
     let verdict = losses.look(dropped, oldest_running);
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
-        hub.reconnect_everyone(Reason::NotificationDropped);
-        if access.rechecks() {
-            // The lost one may have been about members.
-            access.forget(&Scope::EveryProject);
-            hub.hold(&Scope::EveryProject);
-        }
+        tell_everyone(hub, access);
     }
     let wants_fence = hub.repeat(oldest_running);
     if verdict == Verdict::TellAndFence || wants_fence {
@@ -120,6 +115,16 @@ async fn beat(
         hub.fence(transaction);
     }
     Ok(())
+}
+
+/// Something was lost, and nobody knows what.
+pub fn tell_everyone(hub: &Hub, access: &Access) {
+    hub.reconnect_everyone(Reason::NotificationDropped);
+    if access.rechecks() {
+        // It may have been about members.
+        access.forget(&Scope::EveryProject);
+        hub.hold(&Scope::EveryProject);
+    }
 }
 
 async fn look(client: &Client) -> Result<(i64, u64), DatabaseError> {

@@ -15,10 +15,9 @@ use crate::backoff::Backoff;
 use crate::claim::{Lock, with_claim};
 use crate::config;
 use crate::database::{Database, DatabaseError};
-use crate::event::Scope;
+use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::metrics as m;
-use crate::protocol::Reason;
 
 /// Transactions whose changes nobody will tell. Those that found nobody alive hold the first lock until they end. Those
 /// that were prepared hold the second: what they appended is lost where PostgreSQL crashed since, and that is not known.
@@ -78,13 +77,4 @@ async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<
 
 async fn silent(database: &Database) -> Result<BTreeSet<String>, DatabaseError> {
     Ok(database.query(SILENT, &[]).await?.iter().map(|row| row.get(0)).collect())
-}
-
-/// Everything may be stale, members too.
-pub fn tell_everyone(hub: &Hub, access: &Access) {
-    hub.reconnect_everyone(Reason::NotificationDropped);
-    if access.rechecks() {
-        access.forget(&Scope::EveryProject);
-        hub.hold(&Scope::EveryProject);
-    }
 }

@@ -29,16 +29,19 @@ const BATCH_ROWS: i32 = 5000;
 const PATIENCE: Duration = Duration::from_millis(50);
 /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
 const LINGER: Duration = Duration::from_millis(500);
-/// The pause between two batches grows with what a batch brings: the writers need the processor more than we do.
-const PAUSE_MIN: Duration = Duration::from_millis(2);
+/// The pause between two batches grows with what the last one brought: under load the writers need the processor more
+/// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
+const PAUSE_SCALE: Duration = Duration::from_micros(600);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-const PAUSE_PER_ROW: Duration = Duration::from_micros(500);
 /// When NOTIFY's own queue is half full because of a listener that does not read.
 const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
 /// A relay that sleeps looks so often, so that others see that it lives. It must not find anything.
 const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// The bell of a row that was found may still be on its way for so long.
 const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Between two attempts to get a connection that can relay.
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// Rows between two VACUUMs, and fewer when there is time.
 const TIDY_ROWS: i64 = 2000;
 const TIDY_ROWS_IDLE: i64 = 200;
@@ -53,10 +56,12 @@ const END_HUNG: &str = "select a.pid, a.usename::text, pg_catalog.pg_terminate_b
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
        and a.state like 'idle%' and a.state_change < pg_catalog.clock_timestamp() - $1 * interval '1 ms'";
 
-/// Waits until it is its turn, then relays for ever; and again when the connection was lost.
-pub async fn run(settings: &config::Database, database: &Database) -> Infallible {
-    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where that fails again and
+/// again, what is in the queue reaches nobody: so `fallback` tells everybody each time.
+pub async fn run(settings: &config::Database, database: &Database, fallback: impl Fn()) -> Infallible {
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
+        let mut worked = false;
         let error = with_claim(settings, database, Lock::Relay, "pgherald relay", async |claim| {
             tokio::select! {
                 locked = claim.lock() => locked?,
@@ -65,11 +70,16 @@ pub async fn run(settings: &config::Database, database: &Database) -> Infallible
             }
             counter!(m::RELAY_ELECTIONS).increment(1);
             info!("this daemon is the relay");
-            Relay::new(claim, settings).await?.run().await
+            Relay::new(claim, settings).await?.run(&mut worked).await
         });
         let error = error.await;
         show_state("");
         gauge!(m::RELAY_WAITING).set(0.0);
+        if worked {
+            backoff.reset();
+        } else if backoff.ceiling() > BACKOFF_MIN {
+            fallback();
+        }
         let delay = backoff.next_delay();
         warn!(%error, delay_ms = delay.as_millis(), "lost the relay's connection, connecting again");
         sleep(delay).await;
@@ -127,19 +137,19 @@ impl<'a> Relay<'a> {
         Ok(Self { claim, step, two_phase, asleep_interval, untidy: 0 })
     }
 
-    async fn run(mut self) -> Result<Infallible, DatabaseError> {
+    async fn run(mut self, worked: &mut bool) -> Result<Infallible, DatabaseError> {
         show_state("awake");
         let mut last_row = Instant::now();
         loop {
             let step = self.step(PATIENCE).await?;
+            *worked = true;
             if step.taken > 0 {
                 last_row = Instant::now();
                 if self.untidy >= TIDY_ROWS {
                     self.tidy().await?;
                 }
-                if step.waiting == 0 {
-                    let rows = u32::try_from(step.taken).unwrap_or(u32::MAX);
-                    sleep(PAUSE_PER_ROW.saturating_mul(rows).clamp(PAUSE_MIN, PAUSE_MAX)).await;
+                if step.waiting == 0 && step.taken > 1 {
+                    sleep(PAUSE_SCALE.mul_f64((step.taken as f64 - 1.0).sqrt()).min(PAUSE_MAX)).await;
                 }
             } else if step.waiting > 0 {
                 warn!("NOTIFY's own queue is half full, what is in ours has to wait: see `pgherald doctor`");

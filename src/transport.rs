@@ -10,8 +10,9 @@ use tracing::{error, info, warn};
 use crate::access::Access;
 use crate::config;
 use crate::database::{Database, DatabaseError};
+use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
-use crate::presence::{self, tell_everyone};
+use crate::presence;
 use crate::relay;
 
 /// Two questions, as a function that is not there can't be asked.
@@ -60,7 +61,11 @@ pub async fn run(
         let _ = timeout(settings.heartbeat_interval, changed.notified()).await;
     }
     info!("triggers send by way of a relay");
-    tokio::join!(presence::run(settings, database, hub, access), relay::run(settings, database)).0
+    tokio::join!(
+        presence::run(settings, database, hub, access),
+        relay::run(settings, database, || tell_everyone(hub, access))
+    )
+    .0
 }
 
 async fn wanted(database: &Database) -> Result<Wanted, DatabaseError> {

@@ -1,10 +1,13 @@
 //! What the triggers cost the writers: pgbench with each variant of trigger and without, in pairs, on one server in one
-//! run. `make bench-writes` prints tables and puts them into docs/benchmarks.md. `QUICK=1` takes three minutes;
-//! `ONLY='no flush, of 1 row'` takes what has all these words in its name; `PAIRS=21` says how many pairs. These print
-//! only. No Rust of pgherald's is measured, so any build will do.
+//! run; then both transports beside each other: how long a frame takes, and what a burst costs. `make bench-writes` prints
+//! tables and puts them into docs/benchmarks.md. `QUICK=1` takes five minutes; `ONLY='no flush, of 1 row'` takes what has
+//! all these words in its name (`ONLY=transports` the second half); `PAIRS=21` says how many pairs. These print only.
 
+mod beside;
+mod burst;
 mod cell;
 mod kernel;
+mod latency;
 mod pgbench;
 mod plan;
 mod report;
@@ -13,12 +16,16 @@ mod stats;
 mod variant;
 mod workload;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::beside::Beside;
 use crate::plan::Plan;
 use crate::server::Server;
+
+/// How long a relay with nothing to do is watched.
+const IDLE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -42,12 +49,39 @@ async fn main() -> Result<()> {
         runs_done += cell.runs();
         measured.push(result);
     }
-    let text = report::text(&server, &measured, &starts).await?;
+    let mut text = report::text(&server, &measured, &starts).await?;
     server.stop().await?;
+    if plan.transports() {
+        text += &transports(&plan).await?;
+    }
     println!("{text}");
     if plan.is_whole() {
         report::write(&text)?;
     }
     eprintln!("{:.0} min in all", began.elapsed().as_secs_f64() / 60.0);
     Ok(())
+}
+
+/// What the two transports differ in besides: a real daemon, a real session.
+async fn transports(plan: &Plan) -> Result<String> {
+    eprintln!("both transports beside each other");
+    let beside = Beside::start().await?;
+    let latency = latency::table(&beside, plan.rounds()).await?;
+    let burst = burst::table(&beside, plan.rounds() * 3).await?;
+    beside.asleep().await?;
+    let asleep = beside.cpu_share(IDLE).await?;
+    // as a writer does who has seen it awake, and does not commit
+    beside.admin.batch_execute("insert into told (id) values (-1)").await?;
+    beside.heard(-1).await?;
+    beside.admin.batch_execute("select pg_advisory_lock_shared(7434, 2)").await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let awake = beside.cpu_share(IDLE).await?;
+    beside.stop().await?;
+    Ok(format!(
+        "\n**Both transports, a daemon and a session**, rounds in turns: {}\n\n{latency}\n{burst}\n\
+         | relay without anything to do, with its daemon | of a core |\n|---|---|\n| asleep | {:.1} % |\n| awake | {:.1} % |\n",
+        plan.rounds(),
+        asleep * 100.0,
+        awake * 100.0
+    ))
 }

@@ -34,7 +34,7 @@ pub struct Run {
     pub transactions_per_second: f64,
     /// Of all its backends together, from their fork to their end.
     pub cpu_us: f64,
-    /// Of the listener's backend.
+    /// Of the backends of the listener and of the relay.
     pub listener_us: f64,
 }
 
@@ -74,7 +74,7 @@ async fn measured(server: &Server, workload: &Workload, Load { clients, length, 
         None => command.args(["--builtin", "tpcb-like"]),
     };
     let residents = kernel::children(server.postmaster)?;
-    let (cpu_us, listener_us) = (kernel::children_cpu_us(server.postmaster)?, kernel::cpu_us(server.listener)?);
+    let (cpu_us, listener_us) = (kernel::children_cpu_us(server.postmaster)?, others(server)?);
     let text = output(command).await?;
     let deadline = Instant::now() + PATIENCE;
     while kernel::children(server.postmaster)?.iter().any(|child| !residents.contains(child)) {
@@ -85,8 +85,12 @@ async fn measured(server: &Server, workload: &Workload, Load { clients, length, 
         transactions: number(&text, "number of transactions actually processed: ")?,
         transactions_per_second: number(&text, "tps = ")?,
         cpu_us: kernel::children_cpu_us(server.postmaster)? - cpu_us,
-        listener_us: kernel::cpu_us(server.listener)? - listener_us,
+        listener_us: others(server)? - listener_us,
     })
+}
+
+fn others(server: &Server) -> Result<f64> {
+    Ok(kernel::cpu_us(server.listener)? + kernel::cpu_us(server.relay)?)
 }
 
 /// Makes the tables of TPC-B.

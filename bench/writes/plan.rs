@@ -68,6 +68,16 @@ impl Plan {
         cells
     }
 
+    /// Whether the second half is wanted: the transports beside each other.
+    pub fn transports(&self) -> bool {
+        self.only.iter().all(|part| "transports".contains(part.as_str()))
+    }
+
+    /// How often they take turns.
+    pub fn rounds(&self) -> usize {
+        self.pairs.unwrap_or(if self.quick { 1 } else { 4 })
+    }
+
     /// The workloads of the cells.
     pub fn workloads(&self) -> Vec<&'static Workload> {
         let cells = self.cells();

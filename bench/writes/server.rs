@@ -8,10 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::{StreamExt, stream};
+use pgherald::config::{Config, File};
+use pgherald::database::Database;
 use pgherald::migrate;
 use pgherald::pgprograms;
+use pgherald::relay;
 use pgherald::scratch::{Options, Scratch};
 use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::kernel::{self, Cores};
 use crate::plan::Flush;
@@ -27,9 +31,13 @@ pub struct Server {
     pub postmaster: u32,
     /// The listener's backend.
     pub listener: u32,
+    /// The relay's backend.
+    pub relay: u32,
     pub cores: Cores,
     heard: Arc<AtomicU64>,
     _listens: Client,
+    _present: Client,
+    _relays: AbortOnDropHandle<()>,
 }
 
 impl Server {
@@ -56,7 +64,22 @@ impl Server {
         let file = fs::read_to_string(scratch.data_dir().join("postmaster.pid"))?;
         let postmaster = file.lines().next().context("postmaster.pid is empty")?.parse()?;
         let (listener, cores) = (listener.try_into()?, Cores::allowed()?);
-        Ok(Self { scratch, admin, pgbench, postmaster, listener, cores, heard, _listens: listens })
+        let present = present(&scratch.url()).await?;
+        let relays = AbortOnDropHandle::new(tokio::spawn(relays(scratch.url())));
+        let relay = wait_for_relay(&admin).await?;
+        Ok(Self {
+            scratch,
+            admin,
+            pgbench,
+            postmaster,
+            listener,
+            relay,
+            cores,
+            heard,
+            _listens: listens,
+            _present: present,
+            _relays: relays,
+        })
     }
 
     pub async fn stop(self) -> Result<()> {
@@ -105,6 +128,7 @@ impl Server {
         };
         kernel::pin(self.postmaster, writers).await?;
         kernel::pin(self.listener, listener).await?;
+        kernel::pin(self.relay, listener).await?;
         kernel::pin(std::process::id(), listener).await?;
         self.execute(&format!("alter system set fsync = {fsync}; select pg_reload_conf()")).await?;
         let deadline = Instant::now() + PATIENCE;
@@ -135,4 +159,32 @@ async fn listen(url: &str, heard: Arc<AtomicU64>) -> Result<Client> {
     });
     client.batch_execute("listen cache_invalidate").await?;
     Ok(client)
+}
+
+/// Tells writers that somebody lives, as a daemon does.
+async fn present(url: &str) -> Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await?;
+    tokio::spawn(connection);
+    client.batch_execute("select pg_advisory_lock(7434, 1)").await?;
+    Ok(client)
+}
+
+/// The daemon's own relay, in this process. It sleeps while the triggers notify.
+async fn relays(url: String) {
+    let environment = [("DATABASE_URL".to_owned(), url)].into();
+    let Ok(config) = Config::load(File::None, &environment) else { return };
+    let Ok(database) = Database::open(&config.database) else { return };
+    relay::run(&config.database, &database, || ()).await;
+}
+
+async fn wait_for_relay(admin: &Client) -> Result<u32> {
+    let sql = "select pid from pg_locks where locktype = 'advisory' and classid = 7434 and objid = 3 and granted";
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(row) = admin.query_opt(sql, &[]).await? {
+            return Ok(row.get::<_, i32>(0).try_into()?);
+        }
+        ensure!(Instant::now() < deadline, "the relay does not begin");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

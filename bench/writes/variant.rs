@@ -8,6 +8,8 @@ pub struct Variant {
     pub tells: bool,
     /// Whether it is measured only where CPU is.
     pub only_cpu: bool,
+    /// Whether the triggers append, for a relay to send on.
+    pub relayed: bool,
     kind: Kind,
 }
 
@@ -21,11 +23,13 @@ enum Kind {
 
 /// The first one is what the others are compared with.
 pub const VARIANTS: &[Variant] = &[
-    Variant { name: "none", tells: false, only_cpu: false, kind: Kind::None },
-    Variant { name: "bare", tells: false, only_cpu: true, kind: Kind::Plain("bare") },
-    Variant { name: "notify", tells: true, only_cpu: true, kind: Kind::Plain("only_notify") },
-    Variant { name: "statement", tells: true, only_cpu: false, kind: Kind::Watch("") },
-    Variant { name: "row", tells: true, only_cpu: true, kind: Kind::Watch(", mode => 'row'") },
+    Variant { name: "none", tells: false, only_cpu: false, relayed: false, kind: Kind::None },
+    Variant { name: "bare", tells: false, only_cpu: true, relayed: false, kind: Kind::Plain("bare") },
+    Variant { name: "notify", tells: true, only_cpu: true, relayed: false, kind: Kind::Plain("only_notify") },
+    Variant { name: "statement", tells: true, only_cpu: false, relayed: false, kind: Kind::Watch("") },
+    Variant { name: "row", tells: true, only_cpu: true, relayed: false, kind: Kind::Watch(", mode => 'row'") },
+    Variant { name: "statement, relay", tells: true, only_cpu: false, relayed: true, kind: Kind::Watch("") },
+    Variant { name: "row, relay", tells: true, only_cpu: true, relayed: true, kind: Kind::Watch(", mode => 'row'") },
 ];
 
 /// What every statement trigger with transition tables costs, whatever it does, and what NOTIFY costs with it: below
@@ -41,7 +45,9 @@ const OPERATIONS: &[(&str, &str)] =
 impl Variant {
     /// Statements that put the triggers on.
     pub fn on(&self, tables: &[Watched]) -> String {
-        tables.iter().map(|table| self.on_one(table)).collect()
+        let transport = if self.relayed { "relay" } else { "notify" };
+        let set = format!("select pgherald.set_transport('{transport}');");
+        tables.iter().fold(set, |sql, table| sql + &self.on_one(table))
     }
 
     pub fn off(&self, tables: &[Watched]) -> String {

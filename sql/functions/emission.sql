@@ -3,8 +3,14 @@
 --   relay    The short cut: one statement that appends to the queue's usual table and says in the same subtransaction "I saw you
 --            awake" (see append). It fails where the relay sleeps, and then a bell is rung. append() knows everything else.
 --            Where no daemon lives nothing is worked out; the daemon that comes next waits for this transaction and tells all.
-create or replace function pgherald.emission(transport text, out declarations text, out opening text, out emission text)
+-- at_once is for the usual case: a format of a statement that finds out, sends and ends it, from the expression of a payload,
+-- what it is selected from, and on which condition; where that does not hold it does nothing, and the long way follows.
+create or replace function pgherald.emission(transport text, out declarations text, out opening text, out at_once text, out emission text)
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+    has_room text := format($s$pg_catalog.pg_sequence_last_value('pgherald.queue_slot'::pg_catalog.regclass) operator(pg_catalog.=) 0
+       and (pg_catalog.pg_sequence_last_value('pgherald.queue_ids'::pg_catalog.regclass) operator(pg_catalog.-)
+            pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'::pg_catalog.regclass) operator(pg_catalog.>) %s) is not true$s$, pgherald.queue_limit());
 begin
     if transport = 'relay' then
         declarations := E'    awake pg_catalog.bool;\n';
@@ -12,21 +18,40 @@ begin
         return null;
     end if;
 $s$;
-        emission := format($s$
+        at_once := replace($s$    insert into pgherald.queue_0 (payload)
+    select %s
+      from %s
+     where %s
+       and <has_room>
+    returning pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;
+    if awake then
+        return null;
+    elsif not awake then
+        perform pgherald.ring();
+        return null;
+    end if;
+$s$, '<has_room>', has_room);
+        emission := replace($s$
     -- the emission
-    if payloads is not null or pg_catalog.pg_sequence_last_value('pgherald.queue_slot'::pg_catalog.regclass) operator(pg_catalog.<>) 0
-        or pg_catalog.pg_sequence_last_value('pgherald.queue_ids'::pg_catalog.regclass)
-           operator(pg_catalog.-) pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'::pg_catalog.regclass) operator(pg_catalog.>) %s
-    then
-        perform pgherald.append(coalesce(payloads, array[payload]));
-    else
+    if payloads is null and <has_room> then
         insert into pgherald.queue_0 (payload) values (payload)
         returning pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;
         if not awake then
             perform pgherald.ring();
         end if;
-    end if;$s$, pgherald.queue_limit());
     else
+        perform pgherald.append(coalesce(payloads, array[payload]));
+    end if;$s$, '<has_room>', has_room);
+    else
+        at_once := $s$    select pg_catalog.pg_notify('cache_invalidate', %s)
+      from %s
+     where %s
+       and pg_catalog.pg_notification_queue_usage() operator(pg_catalog.<=) 0.9::pg_catalog.float8
+      into sent;
+    if found then
+        return null;
+    end if;
+$s$;
         emission := $s$
     -- the emission
     if pg_catalog.pg_notification_queue_usage() operator(pg_catalog.>) 0.9::pg_catalog.float8 then
@@ -43,4 +68,4 @@ end $$;
 revoke all on function pgherald.emission(text) from public;
 grant execute on function pgherald.emission(text) to public;
 comment on function pgherald.emission(text) is
-    'The parts of a trigger function''s body that differ with the transport: what it declares, how it begins, and how it sends.';
+    'The parts of a trigger function''s body that differ with the transport: what it declares, how it begins, how it sends the one row of a usual statement, and how it sends all else.';

@@ -7,7 +7,8 @@ create or replace function pgherald.relay(patience_ms integer, max_rows integer,
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
-    newest bigint;          -- the id that was given out last before we looked
+    looks integer := 0;
+    newest bigint;          -- the id that was given out last before we took any
     beyond bigint;          -- the first id that is left for the next step
     sent_on bigint;
     found_at timestamptz;
@@ -15,15 +16,16 @@ begin
     taken := 0;
     waiting := 0;
     seconds := 0;
-    loop
-        newest := pg_sequence_last_value('pgherald.queue_ids');
-        exit when exists (select from pgherald.queue);
+    while not exists (select from pgherald.queue) loop
         if clock_timestamp() >= deadline then
-            perform pgherald.note_relayed(newest);
+            perform pgherald.note_relayed(pg_sequence_last_value('pgherald.queue_ids') - 1);
             return;
         end if;
-        perform pg_sleep(0.001);
+        -- what has waited for ten milliseconds can wait for one more
+        perform pg_sleep(case when looks < 10 then 0.001 else 0.002 end);
+        looks := looks + 1;
     end loop;
+    newest := pg_sequence_last_value('pgherald.queue_ids');
     found_at := clock_timestamp();
     if pg_notification_queue_usage() > 0.5 then
         -- a listener does not read, and a full queue of NOTIFY would fail us: ours can wait, and can become coarser

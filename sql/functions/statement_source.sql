@@ -1,5 +1,6 @@
 -- Four queries over the transition tables, in which j is the id of a row, k its project, x its included columns:
---   single   the usual case, one row; looks at two at most, to see that there is one.
+--   at_once  the usual case, one row, and that alone: one statement finds out, and sends.
+--   single   looks at two rows at most, to see how many there are.
 --   one      several rows, the first two of one project: all of it, if they all are; cheaper than the next.
 --   grouped  the ids of each project. UPDATE: both transition tables hold the rows in one order, so equal lists of ids
 --            mean that no key changed and no row moved. Null where there are more than max_ids rows.
@@ -29,6 +30,7 @@ declare
     too_long text := E'        if pg_catalog.octet_length(payload) operator(pg_catalog.>) 7969 then\n            payloads := pgherald.split(array[payload]);\n        end if;\n';
     shown text;             -- the end of a payload with rows
     fits text;              -- and whether there is room for it
+    at_once text[];
     single text;
     one text;
     grouped text;
@@ -70,6 +72,19 @@ begin
         case when p.lookup is not null then format(' cross join lateral (select %s(array[a.k%s]) as projects offset 0) l',
             p.lookup, case when moves then ', b.k' end) end,
         ' limit 2');
+
+    -- the same again for exactly one row, whose payload is known without looking at it
+    if not with_rows and not merges and p.lookup is null then
+        at_once := array[p.named_at_once,
+            concat('(select a.j as ids, a.k as k', case when moves then ', b.j as old_ids, b.k as old_k' end,
+                case when by_columns then ', a.v operator(pg_catalog.*<>) b.v as changed' end,
+                ' from ', ones[1], ' a', case when moves then ', ' || ones[2] || ' b' end, ') q'),
+            concat('not exists (select from ', case operation when 'DELETE' then 'pgherald_old' else 'pgherald_new' end, ' offset 1 limit 1)',
+                case when uneven then ' and not exists (select from pgherald_old offset 1 limit 1)' end,
+                case when p.separator = ',' then ' and pg_catalog.octet_length(ids) operator(pg_catalog.<=) 6000' else ' and ids is not null' end,
+                ' and ', p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end,
+                case when by_columns then ' and changed' end)];
+    end if;
 
     one := format($q$select pg_catalog.count(*), case when pg_catalog.count(j) operator(pg_catalog.=) pg_catalog.count(*) and pg_catalog.count(k) operator(pg_catalog.=) pg_catalog.count(*)
                   and pg_catalog.min(k) operator(pg_catalog.=) pg_catalog.max(k)%s then pg_catalog.string_agg(j, %L)%s end, pg_catalog.min(k)
@@ -167,7 +182,7 @@ $body$, one, max_ids * case when moves then 2 else 1 end, p.is_known, p.named, t
             max_ids * case when moves then 2 else 1 end,
             grouped,
             case when by_columns then 'return null;' else bulk || E'\n              into payloads;' end), p.everything,
-        case when merges then (pgherald.merge_source(rel, options, base)).prologue else '' end);
+        case when merges then (pgherald.merge_source(rel, options, base)).prologue else '' end, at_once);
 end $$;
 revoke all on function pgherald.statement_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.statement_source(regclass, jsonb, text, text) to public;
