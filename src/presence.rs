@@ -37,12 +37,11 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         let error = with_claim(settings, database, Lock::Present, name, async |claim| {
             let here = async {
                 claim.claimed().await?;
-                gauge!(m::RELAY_PRESENT).set(1.0);
                 tell_untold(database, hub, access).await?;
                 claim.watch(settings.heartbeat_interval).await
             };
             let held = async {
-                claim.lock().await?;
+                claim.lock_without_gap().await?;
                 std::future::pending::<Result<Infallible, DatabaseError>>().await
             };
             tokio::try_join!(here, held).map(|(never, _)| never)
@@ -60,6 +59,7 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
 async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<(), DatabaseError> {
     let mut silent = silent(database).await?;
     tell_everyone(hub, access);
+    gauge!(m::RELAY_PRESENT).set(1.0);
     if silent.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,158 @@
+//! What is written while no daemon lives is told by the one that comes: to refetch, when it comes and when the last
+//! of those who had told nobody has ended.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::relay_world::{hears_at_last, hears_nothing_but_a_mark, number, relayed, silent, start, until_relays};
+use crate::world::{Database, Settings, World, connect, until};
+
+/// Longer than the daemon waits between two looks at open transactions early on.
+const A_WHILE: Duration = Duration::from_millis(400);
+
+#[tokio::test]
+async fn sessions_are_told_when_their_daemon_becomes_present() {
+    // connected while triggers notify
+    let world = World::new().await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run("update tasks set done = true where id = 1").await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+    world.run("select pgherald.set_transport('relay')").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    until_relays(&world.daemon).await;
+    hears_nothing_but_a_mark(&mut alice, &world.database).await;
+}
+
+#[tokio::test]
+async fn a_transaction_that_told_nobody_is_made_good_when_it_has_ended() {
+    for end in ["commit", "rollback"] {
+        let database = silent().await;
+        let [first, second] = [connect(&database.url).await, connect(&database.url).await];
+        first.batch_execute("begin; update tasks set title = 'silent' where id = 1").await.unwrap();
+        second.batch_execute("begin; insert into tasks (project_id, title) values (7, 'silent')").await.unwrap();
+        // it serves at once, and relays what others write
+        let daemon = start(&Settings::new(&database.url)).await;
+        until_relays(&daemon).await;
+        let mut alice = daemon.browser("alice", "7").await;
+        hears_nothing_but_a_mark(&mut alice, &database).await;
+        // one that is open tells what it writes from now on no more than before: it is told once, when all have ended
+        first.batch_execute("update tasks set title = 'silent still' where id = 1").await.unwrap();
+        sleep(A_WHILE).await;
+        hears_nothing_but_a_mark(&mut alice, &database).await;
+        first.batch_execute(end).await.unwrap();
+        sleep(A_WHILE).await;
+        hears_nothing_but_a_mark(&mut alice, &database).await;
+        second.batch_execute(end).await.unwrap();
+        alice.hears(&["reconnect notification_dropped"]).await;
+        sleep(A_WHILE).await;
+        hears_nothing_but_a_mark(&mut alice, &database).await;
+    }
+}
+
+/// The one that dies leaves the place to one that has been there all the time: no writer finds nobody.
+#[tokio::test]
+async fn presence_passes_on_without_a_gap() {
+    let World { mut daemon, database } = relayed().await;
+    let other = start(&Settings::new(&database.url)).await;
+    let mut bob = other.browser("bob", "8").await;
+    let writer = connect(&database.url).await;
+    let writes = async {
+        for id in 1..=400 {
+            writer
+                .batch_execute(&format!("insert into tasks (id, project_id, title) values ({}, 8, 'x')", 2000 + id))
+                .await
+                .unwrap();
+            if id == 100 {
+                daemon.signal("KILL").await;
+            }
+            sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let reads = async {
+        for id in 1..=400 {
+            assert_eq!(bob.short().await, format!("task INSERT 8/{}", 2000 + id));
+        }
+    };
+    tokio::join!(writes, reads);
+    daemon.exit_code().await;
+    assert_eq!(other.metric("pgherald_reconnect_frames_total").await, 0.0);
+}
+
+/// The server ends the session that writers knew a daemon by.
+#[tokio::test]
+async fn a_lost_presence_is_told_and_found_again() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                  where datname = current_database() and application_name = 'pgherald presence'";
+    assert_eq!(number(&database.client, ended).await, 1);
+    alice.hears(&["reconnect notification_dropped"]).await;
+    until("writers to know of it again", async || {
+        database.run("update tasks set done = not done where id = 1").await;
+        database.run("update tasks set done = not done where id = 2").await;
+        let appended = number(&database.client, "pg_sequence_last_value('pgherald.queue_ids')").await;
+        database.run("update tasks set done = not done where id = 2").await;
+        number(&database.client, "pg_sequence_last_value('pgherald.queue_ids')").await > appended
+    })
+    .await;
+    // it was told again when it was back
+    let mut reconnects = 0;
+    while reconnects == 0 {
+        database.run("select pgherald.notify('report', 'a', 'UPDATE', '7')").await;
+        let mut frame = alice.short().await;
+        while frame != "report UPDATE 7/a" {
+            reconnects += usize::from(frame.starts_with("reconnect"));
+            frame = alice.short().await;
+        }
+    }
+}
+
+/// An open snapshot keeps VACUUM from its work in the whole database, and CREATE INDEX CONCURRENTLY waits for it.
+#[tokio::test]
+async fn who_waits_for_its_turn_holds_no_snapshot_for_long() {
+    let World { daemon: _relay, database } = relayed().await;
+    let other = start(&Settings::new(&database.url)).await;
+    let waiting = "select count(*) from pg_locks l join pg_stat_activity a on a.pid = l.pid
+                    where a.datname = current_database() and a.application_name ~ '^pgherald' and not l.granted and l.objid in (1, 3)";
+    until("the other to wait for both locks", async || number(&database.client, waiting).await == 2).await;
+    let indexed = database.client.batch_execute("create index concurrently on tasks (title)");
+    let indexed = tokio::time::timeout(Duration::from_secs(15), indexed).await;
+    indexed.expect("an index is made beside a daemon that waits").unwrap();
+    let now = number(&database.client, "pg_current_xact_id()::text").await;
+    let oldest = "select min(backend_xmin::text::int8) from pg_stat_activity where datname = current_database() and application_name ~ '^pgherald'";
+    until("their snapshots to be newer", async || {
+        let oldest = number(&database.client, oldest).await;
+        oldest == 0 || oldest > now
+    })
+    .await;
+    drop(other);
+}
+
+#[tokio::test]
+async fn a_daemon_that_waits_its_turn_for_long_is_known_all_the_time() {
+    let World { mut daemon, database } = relayed().await;
+    let other = start(&Settings::new(&database.url).set("database.heartbeat_interval", "100ms")).await;
+    let mut bob = other.browser("bob", "8").await;
+    // several turns
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(other.metric("pgherald_relay_present ").await, 1.0);
+    daemon.signal("TERM").await;
+    daemon.exit_code().await;
+    until_relays(&other).await;
+    database.run("update tasks set done = true where id = 3").await;
+    assert_eq!(hears_at_last(&mut bob, "task UPDATE 8/3").await, 0, "it was never lost");
+}
+
+/// Without the relay, nothing of it.
+#[tokio::test]
+async fn a_daemon_whose_triggers_notify_has_no_connections_for_it() {
+    let World { daemon, database } = World::new().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    // two looks at the transport
+    sleep(Duration::from_millis(1200)).await;
+    let sessions = "select count(*) from pg_stat_activity where datname = current_database() and application_name ~ '^pgherald (presence|relay)'";
+    assert_eq!(number(&database.client, sessions).await, 0);
+    hears_nothing_but_a_mark(&mut alice, &database).await;
+    let _: &Database = &database;
+}
