@@ -9,6 +9,7 @@
 //! - Whoever comes later fails to get it, and rings; the bell sounds when the row can be seen.
 
 use std::convert::Infallible;
+use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
@@ -63,10 +64,13 @@ pub async fn run(settings: &config::Database, database: &Database, fallback: imp
     loop {
         let mut worked = false;
         let error = with_claim(settings, database, Lock::Relay, "pgherald relay", async |claim| {
-            tokio::select! {
-                locked = claim.lock() => locked?,
-                lost = claim.watch(settings.heartbeat_interval) => return lost,
-                failed = end_hung(settings, database) => return failed,
+            let (mut locked, mut lost) = (pin!(claim.lock()), pin!(claim.watch(settings.heartbeat_interval)));
+            loop {
+                tokio::select! {
+                    locked = &mut locked => break locked?,
+                    lost = &mut lost => return lost,
+                    () = sleep(settings.heartbeat_timeout / 2) => end_hung(settings, database).await,
+                }
             }
             counter!(m::RELAY_ELECTIONS).increment(1);
             info!("this daemon is the relay");
@@ -86,21 +90,18 @@ pub async fn run(settings: &config::Database, database: &Database, fallback: imp
     }
 }
 
-/// While waiting: makes sure that there is somebody to wait for.
-async fn end_hung(settings: &config::Database, database: &Database) -> Result<Infallible, DatabaseError> {
+/// While waiting: makes sure that there is somebody to wait for. Tells of it even where it has made us the relay already.
+async fn end_hung(settings: &config::Database, database: &Database) {
     let limit = i64::try_from(settings.heartbeat_timeout.as_millis()).unwrap_or(i64::MAX);
-    loop {
-        sleep(settings.heartbeat_timeout / 2).await;
-        match database.query(END_HUNG, &[(&(limit as f64), Type::FLOAT8)]).await {
-            Ok(ended) => {
-                for row in ended {
-                    let (pid, role): (i32, Option<&str>) = (row.get(0), row.get(1));
-                    counter!(m::RELAY_ENDED).increment(1);
-                    warn!(pid, role, "the relay did not move for {limit} ms: its session is ended, another takes over");
-                }
+    match database.query(END_HUNG, &[(&(limit as f64), Type::FLOAT8)]).await {
+        Ok(ended) => {
+            for row in ended {
+                let (pid, role): (i32, Option<&str>) = (row.get(0), row.get(1));
+                counter!(m::RELAY_ENDED).increment(1);
+                warn!(pid, role, "the relay did not move for {limit} ms: its session is ended, another takes over");
             }
-            Err(error) => warn!(%error, "the relay may have stopped, and its session can't be ended from here"),
         }
+        Err(error) => warn!(%error, "the relay may have stopped, and its session can't be ended from here"),
     }
 }
 
@@ -186,7 +187,8 @@ impl<'a> Relay<'a> {
 
     /// Has the lock; ends when there may be something to do.
     async fn sleep(&mut self) -> Result<(), DatabaseError> {
-        if self.step(Duration::ZERO).await?.taken > 0 {
+        let last = self.step(Duration::ZERO).await?;
+        if last.taken > 0 || last.waiting > 0 {
             return Ok(());
         }
         loop {

@@ -39,6 +39,7 @@ mod paths;
 mod peers;
 mod probes;
 mod recheck;
+mod relay_election;
 mod relay_presence;
 mod resume;
 mod revoke;
