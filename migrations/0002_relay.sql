@@ -17,7 +17,8 @@ comment on column pgherald.transport.changed_at is 'Since when.';
 create sequence pgherald.queue_ids start with 10000000000;
 comment on sequence pgherald.queue_ids is 'The ids of rows in the queue: a later statement gets a higher one.';
 create sequence pgherald.queue_relayed;
-do $$ begin perform pg_catalog.setval('pgherald.queue_relayed', 9999999999); end $$;
+-- a null would be no limit
+do $$ begin perform pg_catalog.setval('pgherald.queue_relayed', 10000000000); end $$;
 comment on sequence pgherald.queue_relayed is
     'A variable, kept by the relay: about up to which id everything has been sent on. Writers compare it with queue_ids to find out whether the queue is full.';
 create sequence pgherald.queue_slot minvalue 0 maxvalue 3 start with 0;

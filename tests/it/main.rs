@@ -40,6 +40,7 @@ mod peers;
 mod probes;
 mod recheck;
 mod relay_election;
+mod relay_limit;
 mod relay_presence;
 mod resume;
 mod revoke;

@@ -1,0 +1,136 @@
+//! The queue is bounded: where the relay does not move, writers drop what they have to tell, and everybody refetches.
+
+use std::time::{Duration, Instant};
+
+use crate::relay_world::{
+    appended, dropped, hears_at_last, number, queued, relayed, silent, start, stop, until_relays,
+};
+use crate::world::{Database, Settings, World, until};
+
+const LIMIT_ROWS: i64 = 500;
+
+/// Rewrites the functions of the triggers with another limit.
+async fn limit(database: &Database) {
+    let settings = "create or replace function pgherald.queue_limit() returns integer
+        language sql immutable set search_path = pg_catalog, pg_temp as $$ select 500 $$;
+        select pgherald.set_transport('relay')";
+    database.run(settings).await;
+    assert_eq!(number(&database.client, "pgherald.queue_limit()").await, LIMIT_ROWS);
+    assert_eq!(
+        number(&database.client, "select count(*) from pgherald.watched where refresh_due is not null").await,
+        0
+    );
+}
+
+/// Transactions of one row each.
+const WRITES: &str = "do $$ begin
+    for i in 1..3000 loop
+        update tasks set done = not done where id = 1;
+        commit;
+    end loop;
+end $$";
+
+#[tokio::test]
+async fn a_full_queue_drops_and_every_session_is_told() {
+    let World { daemon, database } = relayed().await;
+    limit(&database).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    // a queue that is sent on has room, however much went through it
+    for _ in 0..10 {
+        database.run(&WRITES.replace("3000", "200")).await;
+        until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    }
+    assert_eq!(dropped(&database.client).await, 0, "nothing was full");
+    while alice.short().await != "task UPDATE 7/1" {}
+
+    stop(&daemon, &database.client).await;
+    let before = appended(&database.client).await;
+    let began = Instant::now();
+    database.run(WRITES).await;
+    assert!(began.elapsed() < Duration::from_secs(10), "writers do not wait: {:?}", began.elapsed());
+    let (waiting, lost) = (queued(&database.client).await, dropped(&database.client).await);
+    // about: what is sent on is noted now and then
+    assert!((LIMIT_ROWS - 150..=LIMIT_ROWS + 150).contains(&waiting), "{waiting} rows are in the queue");
+    assert_eq!(appended(&database.client).await, before + waiting, "those that were dropped took no number");
+    assert_eq!(waiting + lost, 3000);
+    // application code is not refused either, by the other way to the queue
+    database.run("select pgherald.notify('report', 'a', 'UPDATE', '7'); insert into tasks select i, 7 + i % 2, null, 'x' from generate_series(5000, 5099) i").await;
+    assert_eq!(dropped(&database.client).await, lost + 2);
+
+    daemon.signal("CONT").await;
+    while alice.short().await != "reconnect notification_dropped" {}
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    // and then it takes everything again
+    until("the relay to take note of it", async || {
+        database.run("select pgherald.notify('report', 'b', 'UPDATE', '7')").await;
+        let now = dropped(&database.client).await;
+        database.run("select pgherald.notify('report', 'c', 'UPDATE', '7')").await;
+        dropped(&database.client).await == now
+    })
+    .await;
+    while alice.short().await != "report UPDATE 7/c" {}
+    let lost = dropped(&database.client).await;
+    for _ in 0..10 {
+        database.run(&WRITES.replace("3000", "200")).await;
+        until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    }
+    assert_eq!(dropped(&database.client).await, lost);
+}
+
+/// A daemon that hangs before it has ever sent anything.
+#[tokio::test]
+async fn the_first_rows_of_a_database_are_limited_too() {
+    let database = silent().await;
+    let daemon = start(&Settings::new(&database.url)).await;
+    until_relays(&daemon).await;
+    stop(&daemon, &database.client).await;
+    limit(&database).await;
+    database.run(WRITES).await;
+    assert!(queued(&database.client).await <= LIMIT_ROWS + 150, "{} rows", queued(&database.client).await);
+    daemon.signal("CONT").await;
+    let mut alice = daemon.browser("alice", "7").await;
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    database.run("select pgherald.notify('report', 'a', 'UPDATE', '7')").await;
+    while alice.short().await != "report UPDATE 7/a" {}
+}
+
+#[tokio::test]
+async fn a_long_queue_is_sent_on_in_bounded_batches() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    stop(&daemon, &database.client).await;
+    database
+        .run(
+            "do $$ begin
+                 for i in 1..23000 loop
+                     perform pgherald.notify('report', i::text, 'UPDATE', '7');
+                 end loop;
+             end $$",
+        )
+        .await;
+    assert_eq!(queued(&database.client).await, 23_000);
+    daemon.signal("CONT").await;
+    database.run("select pgherald.notify('report', 'end', 'UPDATE', '7')").await;
+    // in order, and coarser where the mailbox is full
+    let mut next = 1;
+    loop {
+        match alice.short().await.strip_prefix("report UPDATE 7/") {
+            Some("end") => break,
+            Some(id) if id != "*" => {
+                let id: u32 = id.parse().unwrap();
+                assert!(id >= next, "{id} comes after {next}");
+                next = id + 1;
+            }
+            _ => {}
+        }
+    }
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    assert_eq!(daemon.metric("pgherald_relay_rows_total").await, 23_001.0);
+    // and some where the tables are tidied
+    let batches = daemon.metric("pgherald_relay_batches_total").await;
+    assert!((3.0..30.0).contains(&batches), "{batches} batches");
+    assert_eq!(daemon.metric("pgherald_relay_waiting_rows").await, 0.0);
+    assert_eq!(dropped(&database.client).await, 0);
+    database.run("update tasks set done = true where id = 1").await;
+    hears_at_last(&mut alice, "task UPDATE 7/1").await;
+}
