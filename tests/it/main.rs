@@ -42,6 +42,7 @@ mod recheck;
 mod relay_election;
 mod relay_limit;
 mod relay_presence;
+mod relay_switch;
 mod resume;
 mod revoke;
 mod rights;

@@ -1,0 +1,153 @@
+//! From one transport to the other and back, under the feet of whoever is writing.
+
+use crate::browser::Browser;
+use crate::relay_world::{appended, dropped, number, queued, silent, until_relays};
+use crate::world::{Database, Settings, World, connect, until};
+
+async fn switch(database: &Database, transport: &str) {
+    database.run(&format!("select pgherald.set_transport('{transport}')")).await;
+    let due = "select count(*) from pgherald.watched where refresh_due is not null";
+    assert_eq!(number(&database.client, due).await, 0, "{transport}");
+}
+
+/// Reads until all of these were told, and nothing else; twice is no harm: of one transaction, each transport tells its part.
+async fn told(browser: &mut Browser, expected: &[&str]) {
+    let mut left: Vec<&str> = expected.to_vec();
+    while !left.is_empty() {
+        let frame = browser.short().await;
+        assert!(expected.contains(&&*frame) || frame.starts_with("reconnect"), "{frame} instead of {left:?}");
+        left.retain(|expected| *expected != frame);
+    }
+}
+
+/// Reads what is still told of the last transaction.
+async fn settle(browser: &mut Browser, database: &Database, expected: &[&str]) {
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    database.run("select pgherald.notify('report', 'settled', 'UPDATE', '7')").await;
+    loop {
+        match browser.short().await {
+            frame if frame == "report UPDATE 7/settled" => return,
+            frame => assert!(expected.contains(&&*frame), "{frame}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_open_across_a_switch_is_told_whole() {
+    for isolation in ["read committed", "repeatable read"] {
+        let World { daemon, database } = World::new().await;
+        let mut alice = daemon.browser("alice", "7").await;
+        let open = async || {
+            let writer = connect(&database.url).await;
+            writer
+                .batch_execute(&format!(
+                    "begin isolation level {isolation}; update tasks set title = 'before' where id = 1"
+                ))
+                .await
+                .unwrap();
+            writer.batch_execute("select pgherald.notify('report', 'before', 'UPDATE', '7')").await.unwrap();
+            writer
+        };
+        let close = async |writer: tokio_postgres::Client| {
+            let after = "update tasks set title = 'after' where id = 1; insert into tasks (id, project_id, title) values (2000, 7, 'x');
+                         select pgherald.notify('report', 'after', 'UPDATE', '7'); delete from tasks where id = 2000; commit";
+            writer.batch_execute(after).await.unwrap();
+        };
+        const ALL: &[&str] = &[
+            "task UPDATE 7/1",
+            "report UPDATE 7/before",
+            "task INSERT 7/2000",
+            "report UPDATE 7/after",
+            "task DELETE 7/2000",
+        ];
+
+        let writer = open().await;
+        switch(&database, "relay").await;
+        until_relays(&daemon).await;
+        close(writer).await;
+        told(&mut alice, ALL).await;
+        settle(&mut alice, &database, ALL).await;
+        for transport in ["notify", "relay", "notify"] {
+            let writer = open().await;
+            switch(&database, transport).await;
+            // others are told by the new way
+            let before = appended(&database.client).await;
+            database.run("update tasks set done = not done where id = 2").await;
+            assert_eq!(appended(&database.client).await - before, i64::from(transport == "relay"));
+            told(&mut alice, &["task UPDATE 7/2"]).await;
+            close(writer).await;
+            told(&mut alice, ALL).await;
+            settle(&mut alice, &database, ALL).await;
+        }
+        assert_eq!(dropped(&database.client).await, 0);
+        // and nothing comes late or twice
+        database.run("update tasks set done = not done where id = 2").await;
+        alice.hears(&["task UPDATE 7/2"]).await;
+    }
+}
+
+/// Back to notify, and the daemon that relayed is gone: the one that comes finds what waits in the queue, or those who
+/// still write by the old way.
+#[tokio::test]
+async fn a_daemon_that_comes_after_a_return_to_notify_tells_what_was_left() {
+    // appended while a daemon lived, and committed when another has come
+    let database = silent().await;
+    let settings = Settings::new(&database.url);
+    let daemon = crate::relay_world::start(&settings).await;
+    let writer = connect(&database.url).await;
+    writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+    assert_eq!(appended(&database.client).await, 1);
+    drop(daemon);
+    switch(&database, "notify").await;
+    let daemon = settings.start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    writer.batch_execute("commit").await.unwrap();
+    told(&mut alice, &["task UPDATE 7/1"]).await;
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    drop((alice, daemon));
+
+    // written while nobody lived
+    switch(&database, "relay").await;
+    let sessions =
+        "select count(*) from pg_stat_activity where datname = current_database() and application_name ~ '^pgherald'";
+    until("nobody to live", async || number(&database.client, sessions).await == 0).await;
+    writer.batch_execute("begin; update tasks set title = 'y' where id = 1").await.unwrap();
+    assert_eq!(appended(&database.client).await, 1);
+    switch(&database, "notify").await;
+    let daemon = settings.start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("update tasks set done = not done where id = 2").await;
+    told(&mut alice, &["task UPDATE 7/2"]).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    writer.batch_execute("commit").await.unwrap();
+    loop {
+        if alice.short().await == "reconnect notification_dropped" {
+            break;
+        }
+    }
+}
+
+/// New tables, and those that are watched again, take the transport that is set.
+#[tokio::test]
+async fn what_is_watched_later_tells_by_the_transport_that_is_set() {
+    let World { daemon, database } = crate::relay_world::relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("create table notes (id int primary key, project_id int); select pgherald.watch('notes')").await;
+    let before = appended(&database.client).await;
+    database.run("insert into notes values (1, 7)").await;
+    assert_eq!(appended(&database.client).await, before + 1);
+    told(&mut alice, &["note INSERT 7/1"]).await;
+    switch(&database, "notify").await;
+    database.run("select pgherald.watch('notes', mode => 'row'); insert into notes values (2, 7)").await;
+    told(&mut alice, &["note INSERT 7/2"]).await;
+    assert_eq!(appended(&database.client).await, before + 1);
+    switch(&database, "relay").await;
+    database.run("insert into notes values (3, 7)").await;
+    told(&mut alice, &["note INSERT 7/3"]).await;
+    assert_eq!(appended(&database.client).await, before + 2);
+    for wrong in ["null", "'other'", "''"] {
+        let refused =
+            database.client.batch_execute(&format!("select pgherald.set_transport({wrong})")).await.unwrap_err();
+        assert!(refused.as_db_error().unwrap().message().contains("cannot set the transport"), "{refused:?}");
+    }
+}
