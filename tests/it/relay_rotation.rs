@@ -1,0 +1,151 @@
+//! The queue's tables stay small, also while somebody holds an old snapshot, beside which VACUUM removes nothing.
+
+use crate::relay_world::{appended, dropped, number, queued, relayed};
+use crate::world::{Daemon, Database, World, connect, until};
+
+const SIZE: &str = "select sum(pg_relation_size(format('pgherald.queue_%s', n))) from generate_series(0, 3) n";
+const SLOT: &str = "pg_sequence_last_value('pgherald.queue_slot')";
+const MEGABYTE: i64 = 1024 * 1024;
+
+/// Tells by triggers and by hand, some thousand times, as fast as the relay can follow.
+async fn write(database: &Database, daemon: &Daemon, thousands: i32) {
+    let before = appended(&database.client).await as f64 - daemon.metric("pgherald_relay_rows_total").await;
+    for _ in 0..thousands {
+        database
+            .run(
+                "do $$ begin
+                     for i in 1..500 loop
+                         insert into notes values (7);
+                         perform pgherald.notify('report', i::text, 'UPDATE', '8');
+                         if i % 50 = 0 then commit; end if;
+                     end loop;
+                 end $$",
+            )
+            .await;
+        until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    }
+    until("all of it to be counted", async || {
+        appended(&database.client).await as f64 - daemon.metric("pgherald_relay_rows_total").await == before
+    })
+    .await;
+}
+
+/// The daemon's time for a row.
+async fn seconds_a_row(daemon: &Daemon, before: [f64; 2]) -> ([f64; 2], f64) {
+    let now =
+        [daemon.metric("pgherald_relay_batch_seconds_sum").await, daemon.metric("pgherald_relay_rows_total").await];
+    (now, (now[0] - before[0]) / (now[1] - before[1]))
+}
+
+async fn world() -> World {
+    let world = relayed().await;
+    world.run("create table notes (project_id int); select pgherald.watch('notes', id => '{project_id}')").await;
+    world
+}
+
+#[tokio::test]
+async fn an_old_snapshot_does_not_make_the_queue_grow() {
+    let World { daemon, database } = world().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let (counts, _) = seconds_a_row(&daemon, [0.0, 0.0]).await;
+    write(&database, &daemon, 5).await;
+    let usual = daemon.metric("pgherald_relay_rotations_total").await;
+    assert_eq!((usual, number(&database.client, SLOT).await), (0.0, 0), "VACUUM is enough");
+    assert!(number(&database.client, SIZE).await < 4 * MEGABYTE);
+
+    let holder = connect(&database.url).await;
+    holder.batch_execute("begin isolation level repeatable read; select count(*) from tasks").await.unwrap();
+    let (counts, early) = seconds_a_row(&daemon, counts).await;
+    let mut largest = 0;
+    for _ in 0..10 {
+        write(&database, &daemon, 5).await;
+        largest = largest.max(number(&database.client, SIZE).await);
+    }
+    let (middle, _) = seconds_a_row(&daemon, counts).await;
+    write(&database, &daemon, 5).await;
+    let (_, late) = seconds_a_row(&daemon, middle).await;
+    let rotations = daemon.metric("pgherald_relay_rotations_total").await;
+    println!(
+        "largest {largest} bytes, {rotations} rotations, early {:.1} us a row, late {:.1} us",
+        early * 1e6,
+        late * 1e6
+    );
+    assert!(largest < 8 * MEGABYTE, "{largest} bytes");
+    assert!(rotations >= 2.0, "{rotations} rotations");
+    assert!(late < early * 5.0, "{late} s a row after {early} s");
+    holder.batch_execute("commit").await.unwrap();
+    until("writers to have their short cut again", async || {
+        write(&database, &daemon, 1).await;
+        number(&database.client, SLOT).await == 0 && number(&database.client, SIZE).await < 4 * MEGABYTE
+    })
+    .await;
+    assert_eq!(dropped(&database.client).await, 0);
+    database.run("update tasks set done = true where id = 1").await;
+    while alice.short().await != "task UPDATE 7/1" {}
+}
+
+/// pg_dump locks every table until it is done, and so no table can be truncated. It has a snapshot as well.
+#[tokio::test]
+async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
+    let World { daemon, database } = world().await;
+    let mut bob = daemon.browser("bob", "8").await;
+    let holder = connect(&database.url).await;
+    holder
+        .batch_execute(
+            "begin isolation level repeatable read; select count(*) from tasks;
+             lock table pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3 in access share mode",
+        )
+        .await
+        .unwrap();
+    write(&database, &daemon, 20).await;
+    database.run("update tasks set done = true where id = 3").await;
+    while bob.short().await != "task UPDATE 8/3" {}
+    let rotations = daemon.metric("pgherald_relay_rotations_total").await;
+    assert!((1.0..=3.0).contains(&rotations), "{rotations} rotations: there is no empty table after three");
+    holder.batch_execute("commit").await.unwrap();
+    until("the tables to be small again", async || {
+        write(&database, &daemon, 1).await;
+        number(&database.client, SLOT).await == 0 && number(&database.client, SIZE).await < 4 * MEGABYTE
+    })
+    .await;
+    assert_eq!((queued(&database.client).await, dropped(&database.client).await), (0, 0));
+    database.run("update tasks set done = true where id = 3").await;
+    while bob.short().await != "task UPDATE 8/3" {}
+}
+
+/// A writer that holds a row in each table: the tables cannot be locked, and what it wrote is told all the same.
+#[tokio::test]
+async fn a_row_that_waits_in_a_table_that_was_left_is_told() {
+    let World { daemon, database } = world().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let mut writers = Vec::new();
+    for slot in 0..4 {
+        database.run(&format!("select setval('pgherald.queue_slot', {slot})")).await;
+        let writer = connect(&database.url).await;
+        writer
+            .batch_execute(&format!(
+                "begin; insert into tasks (id, project_id, title) values ({}, 7, 'x')",
+                2000 + slot
+            ))
+            .await
+            .unwrap();
+        writers.push(writer);
+    }
+    let held = "select count(distinct relation) from pg_locks where mode = 'RowExclusiveLock' and relation::regclass::text ~ '^pgherald.queue_[0-3]$'
+                and database = (select oid from pg_database where datname = current_database())";
+    until("a row in each", async || number(&database.client, held).await == 4).await;
+    write(&database, &daemon, 3).await;
+    while alice.short().await != "note INSERT 7/7" {}
+    for (slot, writer) in writers.iter().enumerate() {
+        writer.batch_execute("commit").await.unwrap();
+        loop {
+            let frame = alice.short().await;
+            if frame == format!("task INSERT 7/{}", 2000 + slot) {
+                break;
+            }
+            assert!(frame.starts_with("note"), "{frame}");
+        }
+    }
+    write(&database, &daemon, 1).await;
+    assert_eq!((queued(&database.client).await, dropped(&database.client).await), (0, 0));
+}

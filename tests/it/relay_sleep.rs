@@ -1,0 +1,99 @@
+//! The relay sleeps when it has nothing to do, and whoever writes then wakes it.
+
+use std::time::Duration;
+
+use crate::relay_world::{hears_nothing_but_a_mark, number, relayed, start, two_phase, until_relays, until_state};
+use crate::world::{Daemon, Settings, World, connect, until};
+
+#[tokio::test]
+async fn a_write_wakes_a_relay_that_sleeps() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    for bells in 1..=5 {
+        until_state(&daemon, "asleep").await;
+        database.run("update tasks set done = not done where id = 1").await;
+        alice.hears(&["task UPDATE 7/1"]).await;
+        assert_eq!(daemon.metric("pgherald_relay_bells_total").await, f64::from(bells));
+    }
+    // by the other way to the queue
+    until_state(&daemon, "asleep").await;
+    database.run("select pgherald.notify('report', 'a', 'UPDATE', '7')").await;
+    alice.hears(&["report UPDATE 7/a"]).await;
+    // awake, nobody rings
+    for _ in 0..100 {
+        database.run("update tasks set done = not done where id = 1").await;
+        alice.hears(&["task UPDATE 7/1"]).await;
+    }
+    assert_eq!(daemon.metric("pgherald_relay_bells_total").await, 6.0);
+    assert_eq!(daemon.metric("pgherald_relay_late_rows_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn no_relay_sleeps_while_a_writer_is_in_flight_that_saw_it_awake() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let writer = connect(&database.url).await;
+    // it rings, so that the relay is awake; what it writes next does not ring
+    until_state(&daemon, "asleep").await;
+    hears_nothing_but_a_mark(&mut alice, &database).await;
+    writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(crate::relay_world::state(&daemon).await, "awake");
+    writer.batch_execute("commit").await.unwrap();
+    alice.hears(&["task UPDATE 7/1"]).await;
+    // what is taken back holds nobody up
+    until_state(&daemon, "asleep").await;
+    hears_nothing_but_a_mark(&mut alice, &database).await;
+    writer.batch_execute("begin; savepoint a; update tasks set title = 'y' where id = 1; rollback to a").await.unwrap();
+    until_state(&daemon, "asleep").await;
+    // and now that it sleeps, the same transaction rings
+    writer.batch_execute("update tasks set title = 'z' where id = 1; commit").await.unwrap();
+    alice.hears(&["task UPDATE 7/1"]).await;
+    assert_eq!(daemon.metric("pgherald_relay_late_rows_total").await, 0.0);
+}
+
+/// User and system time of a process, in hundredths of a second.
+#[cfg(target_os = "linux")]
+fn cpu(pid: i64) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+}
+
+/// Percent of a core that daemon and relay's session need, over some seconds.
+#[cfg(target_os = "linux")]
+async fn percent(daemon: &Daemon, client: &tokio_postgres::Client, seconds: u64) -> f64 {
+    let backend =
+        "select pid from pg_stat_activity where application_name = 'pgherald relay' and datname = current_database()";
+    let backend = number(client, backend).await;
+    let used = || cpu(backend) + cpu(i64::from(daemon.pid()));
+    let before = used();
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+    (used() - before) as f64 / seconds as f64
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn asleep_it_needs_no_processor() {
+    let World { daemon, database } = relayed().await;
+    until_state(&daemon, "asleep").await;
+    let percent = percent(&daemon, &database.client, 3).await;
+    println!("asleep: {percent} % of a core");
+    assert!(percent <= 2.0, "{percent} % of a core");
+    assert_eq!(crate::relay_world::state(&daemon).await, "asleep");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn awake_and_idle_it_needs_little() {
+    let (server, database) = two_phase().await;
+    let daemon = start(&Settings::new(&database.url)).await;
+    until_relays(&daemon).await;
+    let percent = percent(&daemon, &database.client, 4).await;
+    println!("awake and idle: {percent} % of a core");
+    // 5 on an idle machine
+    assert!(percent <= 10.0, "{percent} % of a core");
+    until("it to be awake", async || crate::relay_world::state(&daemon).await == "awake").await;
+    drop((daemon, database));
+    server.shutdown().await.unwrap();
+}
