@@ -26,10 +26,6 @@ use crate::metrics as m;
 
 /// Rows of one step. Two take turns with writers for the same disk and memory, so it ends soon.
 const BATCH_ROWS: i32 = 5000;
-/// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time.
-const PATIENCE: Duration = Duration::from_millis(50);
-/// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
-const LINGER: Duration = Duration::from_millis(500);
 /// The pause between two batches grows with what the last one brought: under load the writers need the processor more
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
 const PAUSE_SCALE: Duration = Duration::from_micros(600);
@@ -43,11 +39,8 @@ const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
 /// Between two attempts to get a connection that can relay.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
-/// Rows between two VACUUMs, and fewer when there is time.
-const TIDY_ROWS: i64 = 2000;
-const TIDY_ROWS_IDLE: i64 = 200;
-/// The size at which new rows go to another table, because VACUUM does not help: someone holds an old snapshot.
-const TABLE_BYTES_MAX: i64 = 2 * 1024 * 1024;
+/// A tenth of the rows between two VACUUMs is enough for one when there is time.
+const TIDY_IDLE_SHARE: i64 = 10;
 
 /// Ends the session of a relay that has not asked for anything for `$1` milliseconds: its daemon was stopped, or its host
 /// has vanished. A role sees and ends its own sessions, or has pg_read_all_stats and pg_signal_backend.
@@ -57,9 +50,33 @@ const END_HUNG: &str = "select a.pid, a.usename::text, pg_catalog.pg_terminate_b
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
        and a.state like 'idle%' and a.state_change < pg_catalog.clock_timestamp() - $1 * interval '1 ms'";
 
+/// How hurried it is. The default is for everybody; a test wants to see in seconds what is seldom.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time.
+    pub patience: Duration,
+    /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
+    pub linger: Duration,
+    /// Rows between two VACUUMs.
+    pub tidy_rows: i64,
+    /// The size at which new rows go to another table, because VACUUM does not help: someone holds an old snapshot.
+    pub table_bytes_max: i64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            patience: Duration::from_millis(50),
+            linger: Duration::from_millis(500),
+            tidy_rows: 2000,
+            table_bytes_max: 2 * 1024 * 1024,
+        }
+    }
+}
+
 /// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where that fails again and
 /// again, what is in the queue reaches nobody: so `fallback` tells everybody each time.
-pub async fn run(settings: &config::Database, database: &Database, fallback: impl Fn()) -> Infallible {
+pub async fn run(settings: &config::Database, database: &Database, pace: Pace, fallback: impl Fn()) -> Infallible {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let mut worked = false;
@@ -74,7 +91,7 @@ pub async fn run(settings: &config::Database, database: &Database, fallback: imp
             }
             counter!(m::RELAY_ELECTIONS).increment(1);
             info!("this daemon is the relay");
-            Relay::new(claim, settings).await?.run(&mut worked).await
+            Relay::new(claim, settings, pace).await?.run(&mut worked).await
         });
         let error = error.await;
         show_state("");
@@ -119,6 +136,7 @@ struct Step {
 
 struct Relay<'a> {
     claim: &'a Claim<'a>,
+    pace: Pace,
     step: Statement,
     /// A bell cannot be rung from a transaction that is prepared.
     two_phase: bool,
@@ -127,7 +145,7 @@ struct Relay<'a> {
 }
 
 impl<'a> Relay<'a> {
-    async fn new(claim: &'a Claim<'a>, settings: &config::Database) -> Result<Self, DatabaseError> {
+    async fn new(claim: &'a Claim<'a>, settings: &config::Database, pace: Pace) -> Result<Self, DatabaseError> {
         claim.within(claim.client.batch_execute("listen pgherald_bell")).await?;
         let types = [Type::INT4, Type::INT4];
         let step = "select taken, waiting, seconds from pgherald.relay($1, $2)";
@@ -135,18 +153,18 @@ impl<'a> Relay<'a> {
         let two_phase = "select pg_catalog.current_setting('max_prepared_transactions')::int4 > 0";
         let two_phase = claim.within(claim.client.query_typed_one(two_phase, &[])).await?.get(0);
         let asleep_interval = ASLEEP_INTERVAL_MAX.min(settings.heartbeat_timeout / 2);
-        Ok(Self { claim, step, two_phase, asleep_interval, untidy: 0 })
+        Ok(Self { claim, pace, step, two_phase, asleep_interval, untidy: 0 })
     }
 
     async fn run(mut self, worked: &mut bool) -> Result<Infallible, DatabaseError> {
         show_state("awake");
         let mut last_row = Instant::now();
         loop {
-            let step = self.step(PATIENCE).await?;
+            let step = self.step(self.pace.patience).await?;
             *worked = true;
             if step.taken > 0 {
                 last_row = Instant::now();
-                if self.untidy >= TIDY_ROWS {
+                if self.untidy >= self.pace.tidy_rows {
                     self.tidy().await?;
                 }
                 if step.waiting == 0 && step.taken > 1 {
@@ -156,10 +174,11 @@ impl<'a> Relay<'a> {
                 warn!("NOTIFY's own queue is half full, what is in ours has to wait: see `pgherald doctor`");
                 sleep(CONGESTED_PAUSE).await;
             } else {
-                if self.untidy >= TIDY_ROWS_IDLE {
+                if self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
                     self.tidy().await?;
                 }
-                if last_row.elapsed() >= LINGER && !self.must_stay_awake().await? && self.try_asleep().await? {
+                if last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await? && self.try_asleep().await?
+                {
                     show_state("asleep");
                     self.sleep().await?;
                     self.wake().await?;
@@ -232,7 +251,8 @@ impl<'a> Relay<'a> {
             "vacuum (truncate off, skip_locked) pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3";
         self.claim.within(client.batch_execute(vacuum)).await?;
         let recycle = "select taken, rotated from pgherald.recycle($1)";
-        let row = self.claim.within(client.query_typed_one(recycle, &[(&TABLE_BYTES_MAX, Type::INT8)])).await?;
+        let row =
+            self.claim.within(client.query_typed_one(recycle, &[(&self.pace.table_bytes_max, Type::INT8)])).await?;
         counter!(m::RELAY_ROWS).increment(row.get::<_, i64>(0).unsigned_abs());
         if row.get(1) {
             counter!(m::RELAY_ROTATIONS).increment(1);

@@ -13,7 +13,7 @@ use crate::database::{Database, DatabaseError};
 use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::presence;
-use crate::relay;
+use crate::relay::{self, Pace};
 
 /// Two questions, as a function that is not there can't be asked.
 const INSTALLED: &str = "select pg_catalog.to_regprocedure('pgherald.relay_wanted()') is not null";
@@ -63,7 +63,7 @@ pub async fn run(
     info!("triggers send by way of a relay");
     tokio::join!(
         presence::run(settings, database, hub, access),
-        relay::run(settings, database, || tell_everyone(hub, access))
+        relay::run(settings, database, Pace::default(), || tell_everyone(hub, access))
     )
     .0
 }
