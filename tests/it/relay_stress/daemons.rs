@@ -1,0 +1,66 @@
+//! Two daemons on one database.
+
+use std::time::Duration;
+
+use crate::world::{Daemon, Settings, connect, until};
+
+use super::scene::locks;
+
+pub struct Daemons {
+    pub both: Vec<Daemon>,
+    settings: Settings,
+    url: String,
+}
+
+/// Beyond this a daemon that stands still is hung.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+impl Daemons {
+    pub async fn start(url: &str) -> Self {
+        let settings = Settings::new(url).set("database.heartbeat_interval", "200ms");
+        let settings = settings.set("database.heartbeat_timeout", "1s").set("limits.reconnect_spread", "1ms");
+        let both = vec![settings.start().await, settings.start().await];
+        let daemons = Self { both, settings, url: url.to_owned() };
+        daemons.settle().await;
+        daemons
+    }
+
+    /// Waits until both are present, and one is the relay and the other waits to follow.
+    pub async fn settle(&self) {
+        let client = connect(&self.url).await;
+        until("two daemons that are present", async || locks(&client, 1, "ExclusiveLock").await == 2).await;
+        until("two daemons that relay or wait", async || locks(&client, 3, "ExclusiveLock").await == 2).await;
+    }
+
+    /// Which of them relays.
+    pub async fn relay(&self) -> usize {
+        let mut found = None;
+        until("a relay", async || {
+            for (place, daemon) in self.both.iter().enumerate() {
+                let awake = daemon.metric("pgherald_relay_state{state=\"awake\"}").await;
+                if awake + daemon.metric("pgherald_relay_state{state=\"asleep\"}").await > 0.0 {
+                    found = Some(place);
+                }
+            }
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// Ends one at once, and starts another in its place.
+    pub async fn kill(&mut self, place: usize) {
+        self.both[place].signal("KILL").await;
+        self.both[place].exit_code().await;
+        self.both[place] = self.settings.start().await;
+    }
+
+    /// Rows that those of them who live found without a bell.
+    pub async fn late(&self) -> f64 {
+        let mut late = 0.0;
+        for daemon in &self.both {
+            late += daemon.metric("pgherald_relay_late_rows_total").await;
+        }
+        late
+    }
+}

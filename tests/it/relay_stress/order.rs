@@ -1,0 +1,51 @@
+//! The order of one row's versions, as a listener hears them.
+
+use futures_util::future::join_all;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::ear::Ear;
+use super::rounds::{Relay, spawn};
+use super::scene::Scene;
+use crate::world::until;
+
+const WRITERS: u64 = 6;
+
+/// Updates hot rows so often; how often a relay that slept was woken.
+pub async fn updates(scene: &Scene, relay: Relay, seed: u64, total: usize) -> usize {
+    let _relay = spawn(relay, &scene.database.url, seed);
+    scene.settle(true).await;
+    let ear = Ear::new(&scene.database.url).await;
+    let share = total / WRITERS as usize;
+    join_all((0..WRITERS).map(async |place| write(scene, seed + place, share).await)).await;
+    let last = "select id, version from hot order by id";
+    let rows = scene.database.client.query(last, &[]).await.unwrap();
+    until("every version to be heard", async || {
+        let heard = ear.heard.lock().unwrap();
+        rows.iter().all(|row| heard.versions.get(&row.get(0)).and_then(|all| all.iter().max()) >= Some(&row.get(1)))
+    })
+    .await;
+    let heard = ear.heard.lock().unwrap();
+    for row in rows {
+        let (id, last): (i64, i64) = (row.get(0), row.get(1));
+        let versions = &heard.versions[&id];
+        let wrong = versions.windows(2).filter(|pair| pair[1] <= pair[0]).count();
+        assert_eq!((wrong, versions.len() as i64), (0, last), "row {id}: out of order or twice, and how many versions");
+    }
+    assert_eq!(heard.odd, [""; 0]);
+    heard.bells
+}
+
+/// One update a transaction, or many.
+async fn write(scene: &Scene, seed: u64, total: usize) {
+    let (mut random, client) = (StdRng::seed_from_u64(seed), scene.connect().await);
+    let mut done = 0;
+    while done < total {
+        let count = if random.random_bool(0.5) { 1 } else { random.random_range(2..20) }.min(total - done);
+        let mut rows: Vec<i64> = (0..count).map(|_| random.random_range(1..=5)).collect();
+        rows.sort_unstable(); // nobody waits in a circle
+        let update = |id| format!("update hot set version = version + 1 where id = {id};");
+        client.batch_execute(&rows.iter().map(update).collect::<String>()).await.unwrap();
+        done += count;
+    }
+}
