@@ -1,7 +1,5 @@
 //! Two daemons on one database.
 
-use std::time::Duration;
-
 use crate::world::{Daemon, Settings, connect, until};
 
 use super::scene::locks;
@@ -11,9 +9,6 @@ pub struct Daemons {
     settings: Settings,
     url: String,
 }
-
-/// Beyond this a daemon that stands still is hung.
-pub const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Daemons {
     pub async fn start(url: &str) -> Self {
@@ -36,9 +31,8 @@ impl Daemons {
     pub async fn relay(&self) -> usize {
         let mut found = None;
         until("a relay", async || {
-            for (place, daemon) in self.both.iter().enumerate() {
-                let awake = daemon.metric("pgherald_relay_state{state=\"awake\"}").await;
-                if awake + daemon.metric("pgherald_relay_state{state=\"asleep\"}").await > 0.0 {
+            for place in 0..2 {
+                if self.relays(place).await {
                     found = Some(place);
                 }
             }
@@ -46,6 +40,12 @@ impl Daemons {
         })
         .await;
         found.unwrap()
+    }
+
+    /// Whether this one does.
+    pub async fn relays(&self, place: usize) -> bool {
+        let state = async |state| self.both[place].metric(&format!("pgherald_relay_state{{state=\"{state}\"}}")).await;
+        state("awake").await + state("asleep").await > 0.0
     }
 
     /// Ends one at once, and starts another in its place.

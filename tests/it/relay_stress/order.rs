@@ -1,23 +1,33 @@
 //! The order of one row's versions, as a listener hears them.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
+use pgherald::relay::Pace;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use tokio::time::sleep;
 
 use super::ear::Ear;
 use super::rounds::{Relay, spawn};
 use super::scene::Scene;
 use crate::world::until;
 
-const WRITERS: u64 = 6;
+/// Who updates.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    pub updates: usize,
+    /// A quick writer never rests. A slow one does so between two updates of a transaction, so that the queue's tables are
+    /// changed meanwhile, and for longer after it, so that nobody holds the one that was left.
+    pub slow: bool,
+}
 
-/// Updates hot rows so often; how often a relay that slept was woken.
-pub async fn updates(scene: &Scene, relay: Relay, seed: u64, total: usize) -> usize {
-    let _relay = spawn(relay, &scene.database.url, seed);
+/// Six writers update five hot rows; how often a relay that slept was woken.
+pub async fn updates(scene: &Scene, pace: Pace, load: Load, seed: u64) -> usize {
+    let _relay = spawn(Relay::Product(pace), &scene.database.url, seed);
     scene.settle(true).await;
     let ear = Ear::new(&scene.database.url).await;
-    let share = total / WRITERS as usize;
-    join_all((0..WRITERS).map(async |place| write(scene, seed + place, share).await)).await;
+    join_all((0..6).map(async |place| write(scene, seed + place, load).await)).await;
     let last = "select id, version from hot order by id";
     let rows = scene.database.client.query(last, &[]).await.unwrap();
     until("every version to be heard", async || {
@@ -37,15 +47,27 @@ pub async fn updates(scene: &Scene, relay: Relay, seed: u64, total: usize) -> us
 }
 
 /// One update a transaction, or many.
-async fn write(scene: &Scene, seed: u64, total: usize) {
+async fn write(scene: &Scene, seed: u64, load: Load) {
     let (mut random, client) = (StdRng::seed_from_u64(seed), scene.connect().await);
     let mut done = 0;
-    while done < total {
-        let count = if random.random_bool(0.5) { 1 } else { random.random_range(2..20) }.min(total - done);
+    while done < load.updates / 6 {
+        let count = if random.random_bool(0.5) { 1 } else { random.random_range(2..20) };
         let mut rows: Vec<i64> = (0..count).map(|_| random.random_range(1..=5)).collect();
         rows.sort_unstable(); // nobody waits in a circle
         let update = |id| format!("update hot set version = version + 1 where id = {id};");
-        client.batch_execute(&rows.iter().map(update).collect::<String>()).await.unwrap();
-        done += count;
+        if load.slow {
+            let row = random.random_range(1..=5);
+            client.batch_execute("begin").await.unwrap();
+            for _ in 0..random.random_range(2..6) {
+                client.batch_execute(&update(row)).await.unwrap();
+                sleep(Duration::from_millis(random.random_range(0..6))).await;
+                done += 1;
+            }
+            client.batch_execute("commit").await.unwrap();
+            sleep(Duration::from_millis(random.random_range(0..60))).await;
+        } else {
+            client.batch_execute(&rows.into_iter().map(update).collect::<String>()).await.unwrap();
+            done += count;
+        }
     }
 }

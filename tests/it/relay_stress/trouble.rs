@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::sleep;
 
-use super::daemons::{Daemons, PATIENCE};
+use super::daemons::Daemons;
 use super::ear::Ear;
 use super::judge::{Book, Verdict};
 use super::scene::Scene;
@@ -69,7 +69,9 @@ pub async fn ends_of_relays(scene: &Scene, seed: u64, length: Duration) -> (usiz
             } else {
                 daemons.both[relay].signal("STOP").await;
                 writing.set(Writing::On);
-                sleep(PATIENCE * 2 + Duration::from_millis(random.random_range(0..1000))).await;
+                let other = 1 - relay;
+                until("the other one to take over", async || daemons.relays(other).await).await;
+                sleep(Duration::from_millis(random.random_range(0..1000))).await;
                 daemons.both[relay].signal("CONT").await;
             }
             daemons.settle().await;
