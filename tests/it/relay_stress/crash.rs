@@ -44,7 +44,15 @@ pub async fn crashes(server: &mut Scratch, prepares: bool, crashes: usize) -> us
             }
             let client = open(&url).await;
             daemons.settle().await;
-            sleep(Duration::from_millis(300)).await;
+            until("both daemons to listen again", async || daemons.are_ready().await).await;
+            // what they tell because of the crash is no word about what is prepared
+            let mut told = 0;
+            until("the pages to have been told", async || {
+                let before = std::mem::replace(&mut told, pages.iter().map(Page::refetches).sum());
+                sleep(Duration::from_millis(400)).await;
+                told == before
+            })
+            .await;
             if prepares {
                 attempts.push((id, Instant::now()));
                 client.batch_execute(&format!("commit prepared '{prepared}'")).await.unwrap();

@@ -48,6 +48,10 @@ impl Daemons {
         state("awake").await + state("asleep").await > 0.0
     }
 
+    pub async fn are_ready(&self) -> bool {
+        self.both[0].get("/ready").await.0 == 200 && self.both[1].get("/ready").await.0 == 200
+    }
+
     /// Ends one at once, and starts another in its place.
     pub async fn kill(&mut self, place: usize) {
         self.both[place].signal("KILL").await;
