@@ -20,11 +20,17 @@ impl Daemons {
         daemons
     }
 
-    /// Waits until both are present, and one is the relay and the other waits to follow.
+    /// Waits until both are present, and one is the relay and the other waits to follow. Before PostgreSQL 14 a session that
+    /// waits for a lock does not notice that its daemon is dead, and is counted too: so both are asked themselves.
     pub async fn settle(&self) {
         let client = connect(&self.url).await;
-        until("two daemons that are present", async || locks(&client, 1, "ExclusiveLock").await == 2).await;
-        until("two daemons that relay or wait", async || locks(&client, 3, "ExclusiveLock").await == 2).await;
+        for key in [1, 3] {
+            until("two daemons that hold or wait", async || locks(&client, key, "ExclusiveLock").await >= 2).await;
+        }
+        for daemon in &self.both {
+            until("the daemon to be present", async || daemon.metric("pgherald_relay_present").await > 0.0).await;
+        }
+        self.relay().await;
     }
 
     /// Which of them relays.
