@@ -49,6 +49,7 @@ mod relay_queue;
 mod relay_rights;
 mod relay_rotation;
 mod relay_settings;
+mod relay_sleep;
 mod relay_stress;
 mod relay_switch;
 mod relay_writers;

@@ -64,3 +64,19 @@ async fn a_write_commits_while_the_queue_is_full_since_17() {
     drop((daemon, database, filler));
     server.shutdown().await.unwrap();
 }
+
+/// Somebody has the relay's locks and is none, from the first day on.
+#[tokio::test]
+async fn the_queue_of_a_relay_has_a_limit_before_anything_was_ever_taken_from_it() {
+    let database = Database::sample().await;
+    database.run("select pgherald.set_transport('relay')").await;
+    let stranger = connect(&database.url).await;
+    stranger.batch_execute("select pg_advisory_lock(7434, 1), pg_advisory_lock(7434, 3)").await.unwrap();
+    let append = "select pgherald.append(array_agg('{}'::text)) from generate_series(1, 200001)";
+    database.run(append).await;
+    database.run("update tasks set done = true where id = 1").await;
+    let lost = "select coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
+    assert_eq!(database.client.query_one(lost, &[]).await.unwrap().get::<_, i64>(0), 1);
+    let more = database.client.batch_execute(append).await.unwrap_err();
+    assert!(more.as_db_error().unwrap().message().contains("the queue of the relay is full"), "{more:?}");
+}
