@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use crate::checks::listener::Listener;
 use crate::checks::schema::{self, Schema};
-use crate::checks::{membership, queue, server, tables, triggers};
+use crate::checks::{commits, membership, queue, relay, server, tables, triggers};
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
 use crate::report::Report;
+use crate::standing::Standing;
 
 /// All but the first, in order.
 const CHECKS: &[&str] = &[
@@ -21,6 +22,7 @@ const CHECKS: &[&str] = &[
     "membership",
     "queue",
     "commits",
+    "relay",
     "two_phase",
     "unwatched",
     "columns",
@@ -33,7 +35,7 @@ const CHECKS: &[&str] = &[
     "losses",
 ];
 /// Those that read `pgherald.watched` and its neighbours.
-const TABLES: usize = 11;
+const TABLES: usize = 12;
 
 /// Makes every check, one after the other. A check that does not answer within `database.query_timeout` is an error,
 /// and the next one has a connection of its own.
@@ -80,8 +82,17 @@ pub async fn examine(config: &Config) -> Report {
     report.add("schema", schema::current(here, &database).await);
     report.add("membership", membership::membership(config, &database).await);
     report.add("queue", queue::usage(&database).await);
-    report.add("commits", queue::commits(&database).await);
-    report.add("two_phase", server::two_phase(&database).await);
+    let standing = match here {
+        Schema::Readable => database.read(async |transaction| Standing::look(transaction).await).await,
+        _ => Ok(None),
+    };
+    let relayed = matches!(&standing, Ok(Some(standing)) if standing.relayed);
+    report.add("commits", commits::commits(&database, settings, relayed).await);
+    match standing {
+        Ok(standing) => report.add("relay", relay::relay(&database, settings, standing).await),
+        Err(error) => report.add("relay", Err(error)),
+    };
+    report.add("two_phase", server::two_phase(&database, relayed).await);
     if here != Schema::Readable {
         report.skip(&CHECKS[TABLES..], "schema pgherald is not there, or can't be read");
         return report;

@@ -88,6 +88,7 @@ pub mod heartbeat;
 pub mod link;
 pub mod presence;
 pub mod relay;
+pub mod standing;
 
 pub mod transport;
 

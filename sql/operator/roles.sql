@@ -2,7 +2,7 @@
 -- Running it again equals running it once. Names are variables, such as -v daemon=herald:
 --
 --   owner       pgherald_owner    owns schema pgherald and all that is in it; nobody logs in as it
---   daemon      pgherald_daemon   what `pgherald serve` connects as; may connect, LISTEN (any role may), read membership
+--   daemon      pgherald_daemon   what `pgherald serve` connects as; may connect, LISTEN (any role may), read membership, relay
 --   membership  project_members   the table that authorize.query reads
 --
 -- Run it as a superuser, or as a role with CREATEROLE that owns the database (or has CREATE on it). Such a role becomes
@@ -10,6 +10,7 @@
 --
 -- Then, in this order:
 --   pgherald migrate                          as whoever ran this: all it creates belongs to the owner role
+--   this script again                         before `pgherald transport relay`: what the daemon needs for it is there only now
 --   \password pgherald_daemon                 or a line in pg_hba.conf with peer, cert, gss: this script sets no password
 --   select pgherald.watch('public.tasks');    as the owner of the table: owning it is the right to watch it, no grant is needed
 --   pgherald serve                            with database.url = postgresql://pgherald_daemon@host/app
@@ -75,6 +76,14 @@ select format('grant connect on database %I to %I', current_database(), :'daemon
 select format('grant usage on schema pgherald to %I', :'daemon')
  where not has_schema_privilege(:'daemon', 'pgherald', 'usage') \gexec
 
+-- It may relay, where what it needs for that is there already.
+select to_regprocedure('pgherald.relay(integer, integer)') is not null and to_regprocedure('pgherald.recycle(bigint)') is not null as relay_is_there \gset
+\if :relay_is_there
+    select format('grant execute on function pgherald.relay(integer, integer), pgherald.recycle(bigint) to %I', :'daemon')
+     where not (has_function_privilege(:'daemon', 'pgherald.relay(integer, integer)', 'execute')
+                and has_function_privilege(:'daemon', 'pgherald.recycle(bigint)', 'execute')) \gexec
+\endif
+
 -- Membership: only where you may grant it. Where you may not, the report tells who has to.
 select format('grant usage on schema %I to %I', n.nspname, :'daemon')
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -92,6 +101,8 @@ select 'schema pgherald belongs to ' || :'owner' as what,
   from pg_namespace n where n.nspname = 'pgherald'
 union all
 select 'pgherald is installed', case when :'installed' then 'yes' else 'not yet: pgherald migrate' end
+union all
+select :'daemon' || ' may relay', case when :'relay_is_there' then 'yes' else 'not yet: pgherald migrate, then run this again' end
 union all
 select :'daemon' || ' may log in', case when rolcanlogin then 'yes' else format('no: alter role %I login', rolname) end
   from pg_roles where rolname = :'daemon'

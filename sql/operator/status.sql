@@ -4,7 +4,9 @@
 -- A pager would swallow the rest of what is pasted.
 \pset pager off
 select pg_catalog.to_regclass('pgherald.migrations') is not null as pgherald_installed,
-       pg_catalog.to_regclass('pgherald.watched') is not null as pgherald_complete \gset
+       pg_catalog.to_regclass('pgherald.watched') is not null as pgherald_complete,
+       pg_catalog.to_regclass('pgherald.transport') is not null
+       and pg_catalog.to_regprocedure('pgherald.queue_limit()') is not null as pgherald_relays \gset
 
 \echo '== Server'
 select pg_catalog.current_setting('server_version') as postgresql, pg_catalog.current_database() as database,
@@ -33,6 +35,29 @@ select t.tgrelid::pg_catalog.regclass as relation, pg_catalog.count(*) as trigge
    and not exists (select from pgherald.watched w cross join pgherald.relations(w.relation) r where r = t.tgrelid)
  group by t.tgrelid
  order by 1;
+
+\if :pgherald_relays
+\echo '== Transport: how triggers send. waiting_at_most: rows in the queue of the relay, as writers estimate them'
+select t.transport, t.changed_at as since, pg_catalog.pg_sequence_last_value('pgherald.queue_slot') as queue_slot,
+       greatest(0, coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_ids')
+                            - pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'), 0)) + 1000 as waiting_at_most,
+       pgherald.queue_limit() as row_limit,
+       (select pg_catalog.pg_size_pretty(pg_catalog.sum(pg_catalog.pg_relation_size(c.oid))) from pg_catalog.pg_class c
+         where c.relnamespace = 'pgherald'::pg_catalog.regnamespace and c.relname ~ '^queue_\d$') as queue_size
+  from pgherald.transport t;
+
+\echo '== Who relays and who is there to follow. With the transport relay and nobody here: changes reach no browser'
+select a.pid, a.usename as role, a.client_addr,
+       case l.objid when 1 then 'present' else 'relay' end as part,
+       case when l.objid = 1 then null when not l.granted then 'waits to follow'
+            when exists (select from pg_catalog.pg_locks s where s.locktype = 'advisory' and s.classid = 7434 and s.objid = 2
+                            and s.objsubid = 2 and s.granted and s.mode = 'ExclusiveLock' and s.pid = l.pid and s.database = l.database)
+            then 'asleep' else 'awake' end as state
+  from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
+ where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (1, 3) and l.objsubid = 2 and l.mode = 'ExclusiveLock'
+   and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+ order by l.objid desc, l.granted desc, a.pid;
+\endif
 
 \echo '== Notifications lost so that a write could succeed; the server log says why. Each made every browser refetch'
 select coalesce(pg_catalog.pg_sequence_last_value('pgherald.dropped'), 0) as lost;

@@ -10,6 +10,7 @@
 -- DROP TRIGGER takes ACCESS EXCLUSIVE on its table. All tables are locked together or none: nobody queues behind a lock
 -- that waits, and no transaction of the application ends in a deadlock. It tries for 10 seconds (-v wait=1min for longer).
 -- Where tables are too busy for that, call `select pgherald.unwatch('public.tasks')` for one after the other first.
+-- The queue of the relay is locked last: it is free whenever the relay has ended a step, which is less than 100 ms.
 --
 -- A daemon may keep running meanwhile; it hears nothing any more. The roles of roles.sql serve the whole cluster and stay:
 --   drop owned by pgherald_daemon, pgherald_owner;    in each database where roles.sql ran, after this script
@@ -33,6 +34,7 @@ declare
     senders oid[];
     ours oid[];
     tables text;
+    queue text;
     r record;
     list text;
     reason text;
@@ -52,13 +54,25 @@ begin
         select 'lock table ' || string_agg(distinct 'only ' || t.tgrelid::regclass, ', ') || ' in access exclusive mode nowait'
           into tables
           from pg_trigger t where t.tgfoid = any (senders);
-        while tables is not null loop
+        -- A relay that is awake always has it for a moment, so this one waits. It gives up long before PostgreSQL looks for
+        -- deadlocks: who has appended by pgherald.notify() may go on to wait for a table of the first kind.
+        if to_regclass('pgherald.queue') is not null then
+            queue := 'lock table pgherald.queue in access exclusive mode';
+        end if;
+        while coalesce(tables, queue) is not null loop
             begin
-                execute tables;
+                if tables is not null then
+                    execute tables;
+                end if;
+                if queue is not null then
+                    set local lock_timeout = '100ms';
+                    execute queue;
+                    set local lock_timeout = 0;
+                end if;
                 exit;
             exception when lock_not_available then
                 if clock_timestamp() - transaction_timestamp() > patience then
-                    raise exception 'watched tables are in use, gave up after %: %', patience, sqlerrm
+                    raise exception 'watched tables or the queue of the relay are in use, gave up after %: %', patience, sqlerrm
                         using errcode = 'lock_not_available',
                               hint = 'Nothing was changed. Try again, with -v wait=1min, or pgherald.unwatch() one table after the other first.';
                 end if;
@@ -99,6 +113,12 @@ begin
         drop table pgherald.migrations, pgherald.functions;
         drop sequence if exists pgherald.dropped;
         raise notice 'dropped tables pgherald.migrations, pgherald.functions and sequence pgherald.dropped';
+        if queue is not null then
+            drop table pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3;
+            drop table pgherald.queue, pgherald.transport;
+            drop sequence pgherald.queue_ids, pgherald.queue_relayed, pgherald.queue_slot;
+            raise notice 'dropped the queue of the relay';
+        end if;
     end if;
     drop schema pgherald;
     raise notice 'dropped schema pgherald';

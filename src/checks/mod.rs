@@ -2,9 +2,11 @@
 //!
 //! Their SQL runs with an empty `search_path`: names of tables come back with their schema.
 
+pub mod commits;
 pub mod listener;
 pub mod membership;
 pub mod queue;
+pub mod relay;
 pub mod schema;
 pub mod server;
 pub mod tables;

@@ -1,4 +1,4 @@
-//! The notification queue, one for the whole cluster, and the lock around it.
+//! The notification queue, one for the whole cluster.
 
 use crate::database::{Database, DatabaseError};
 use crate::report::{Finding, some_of};
@@ -19,15 +19,6 @@ const SUSPECTS: &str = "select format('pid %s (%s)', a.pid, concat_ws(', ', a.us
 const HIDDEN: &str = "select count(*)::int8, current_user::text from pg_stat_activity a
      where a.datid is not null and not pg_has_role(a.usesysid, 'usage') and not pg_has_role('pg_read_all_stats', 'usage')";
 
-/// PostgreSQL takes this lock in every commit that notifies, from before it writes the commit until it is on disk:
-/// <https://github.com/postgres/postgres/blob/master/src/backend/commands/async.c>, `PreCommit_Notify`.
-const WAITING: &str = "select count(*) filter (where not l.granted)::int8,
-           string_agg(format('pid %s%s', l.pid, ' (' || nullif(concat_ws(', ', a.usename, a.datname,
-                nullif(a.application_name, ''), a.wait_event), '') || ')'), ', ') filter (where l.granted)
-      from pg_locks l left join pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'object' and l.database = 0 and l.classid = 'pg_database'::regclass and l.objid = 0
-       and l.mode = 'AccessExclusiveLock'";
-
 /// How full the queue is, and who keeps it from being emptied.
 pub async fn usage(database: &Database) -> Result<Finding, DatabaseError> {
     let usage: f64 = database.ask_one("select pg_notification_queue_usage()").await?.get(0);
@@ -47,17 +38,4 @@ pub async fn usage(database: &Database) -> Result<Finding, DatabaseError> {
     let message = format!("{used}: a listener does not read; likely {}", some_of(&suspects));
     let advice = "end what is idle in a transaction with pg_terminate_backend(pid); at 90 % triggers stop sending";
     Ok(if usage > USAGE_ERROR { Finding::error(message, advice) } else { Finding::warning(message, advice) })
-}
-
-/// Whether commits wait for each other now.
-pub async fn commits(database: &Database) -> Result<Finding, DatabaseError> {
-    let row = database.ask_one(WAITING).await?;
-    let (waiting, holder): (i64, Option<&str>) = (row.get(0), row.get(1));
-    Ok(match waiting {
-        0 => Finding::ok("none waits for the lock of NOTIFY now"),
-        waiting => Finding::warning(
-            format!("{waiting} waiting for the lock of NOTIFY now, held by {}", holder.unwrap_or("nobody any more")),
-            "once is no harm; if it stays so, watch fewer busy tables or make commits faster (disk, synchronous standby)",
-        ),
-    })
 }

@@ -66,16 +66,19 @@ pub async fn clock(database: &Database) -> Result<Finding, DatabaseError> {
 }
 
 /// Whether two-phase commits are in use: they and NOTIFY exclude each other.
-pub async fn two_phase(database: &Database) -> Result<Finding, DatabaseError> {
+pub async fn two_phase(database: &Database, relayed: bool) -> Result<Finding, DatabaseError> {
     let sql = "select current_setting('max_prepared_transactions')::int4, count(*)::int8
                  from pg_prepared_xacts where database = current_database()";
     let row = database.ask_one(sql).await?;
     Ok(match (row.get::<_, i32>(0), row.get::<_, i64>(1)) {
         (0, _) => Finding::ok("not possible here (max_prepared_transactions = 0)"),
+        (max, now) if relayed => Finding::ok(format!(
+            "possible (max_prepared_transactions = {max}), also for watched tables, as triggers append; prepared now: {now}"
+        )),
         (max, 0) => Finding::ok(format!("possible (max_prepared_transactions = {max}), nothing is prepared now")),
         (_, now) => Finding::warning(
             format!("{now} prepared in this database now: PREPARE TRANSACTION fails after a NOTIFY"),
-            "pgherald unwatch the tables that are written in two-phase commits",
+            "pgherald transport relay, with which it works; or pgherald unwatch the tables that are written in two-phase commits",
         ),
     })
 }

@@ -19,6 +19,7 @@ mod serve;
 mod status;
 mod tail;
 mod token;
+mod transport;
 mod watch;
 
 /// Bad configuration (`EX_USAGE` of sysexits).
@@ -74,6 +75,16 @@ enum Command {
     ///
     /// Reads only. Says which tables need `select * from pgherald.refresh()`, and why.
     Status,
+    /// Show how triggers send their notifications, or choose the other way
+    ///
+    /// notify: NOTIFY in the writer's transaction, whose commits wait for one another. relay: an append to a queue, which
+    /// one daemon sends on; no writer waits for another. Setting it rewrites the trigger functions of every watched
+    /// table and locks no table. The role must own schema pgherald.
+    #[command(
+        after_help = "Examples:\n  pgherald transport\n  pgherald transport relay\n  pgherald transport notify\n\
+        When to switch: `pgherald doctor`, check commits. docs/relay.md explains both."
+    )]
+    Transport(transport::Transport),
     /// Look for everything that could keep browsers from hearing, and say what to do
     ///
     /// A line for each check: connections, poolers, rights, the schema, tables and triggers, the notification queue.
@@ -151,6 +162,7 @@ pub fn run(cli: Cli, environment: &BTreeMap<String, String>) -> Result<u8, Failu
         Command::Watch(arguments) => block_on(watch::watch(load()?, arguments)),
         Command::Unwatch(arguments) => block_on(watch::unwatch(load()?, arguments)),
         Command::Status => block_on(status::run(load()?)),
+        Command::Transport(arguments) => block_on(transport::run(load()?, arguments)),
         Command::Tail(arguments) => block_on(tail::run(load()?, arguments)),
         Command::Token(arguments) => token::run(&load()?, &arguments),
         Command::Check => block_on(check::run(load()?)),

@@ -4,6 +4,7 @@ use super::Failure;
 use crate::config::Config;
 use crate::database::{self, DatabaseError};
 use crate::migrate;
+use crate::standing::Standing;
 
 /// One line a watched table; every column as text.
 const WATCHED: &str = "select relation::text, project, array_to_string(id, ','), coalesce(resource, ''), \
@@ -20,6 +21,9 @@ pub async fn run(config: Config) -> Result<(), Failure> {
             return Ok(());
         }
         println!("schema     current");
+        if let Some(standing) = Standing::look(client).await.map_err(|error| DatabaseError::query(&error))? {
+            super::transport::show(&standing);
+        }
         let rows = client.query_typed(WATCHED, &[]).await.map_err(|error| DatabaseError::query(&error))?;
         let mut lines = vec![["TABLE", "PROJECT", "ID", "RESOURCE", "ENABLED", "REFRESH DUE"].map(str::to_owned)];
         lines.extend(rows.iter().map(|row| std::array::from_fn(|column| row.get(column))));

@@ -6,24 +6,24 @@ use serde_json::{Value, json};
 
 use crate::world::{Database, LIMIT, SECRET, Settings, options, token};
 
-async fn run(settings: &Settings, arguments: &[&str]) -> Output {
+pub async fn run(settings: &Settings, arguments: &[&str]) -> Output {
     let output = settings.command(arguments).output();
     tokio::time::timeout(LIMIT, output).await.unwrap_or_else(|_| panic!("{arguments:?} does not end")).unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 /// Runs a command that must succeed; what it printed.
-async fn succeeds(settings: &Settings, arguments: &[&str]) -> String {
+pub async fn succeeds(settings: &Settings, arguments: &[&str]) -> String {
     let output = run(settings, arguments).await;
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout).to_owned()
 }
 
 /// Runs a command that must fail with `code` and say all of `words`.
-async fn fails(settings: &Settings, arguments: &[&str], code: i32, words: &[&str]) {
+pub async fn fails(settings: &Settings, arguments: &[&str], code: i32, words: &[&str]) {
     let output = run(settings, arguments).await;
     let said = text(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
@@ -59,7 +59,7 @@ async fn migrate_watch_status_and_unwatch_tell_what_they_did() {
     let arguments = ["watch", "tasks", "--id", "code", "--resource", "ticket", "--max-ids", "10"];
     assert_eq!(succeeds(&settings, &arguments).await, "tasks: changed\n");
     let status = succeeds(&settings, &["status"]).await;
-    for word in ["schema     current", "tasks", "project_id", "code", "ticket", "yes"] {
+    for word in ["schema     current", "transport  notify, since ", "tasks", "project_id", "code", "ticket", "yes"] {
         assert!(status.contains(word), "{word}: {status}");
     }
     assert_eq!(succeeds(&settings, &["unwatch", "tasks"]).await, "tasks is silent now\n");
@@ -261,9 +261,20 @@ async fn tail_prints_one_frame_a_line_and_says_why_it_ends() {
 async fn help_and_completions_are_there_for_every_command() {
     let settings = Settings::new("");
     let help = succeeds(&settings, &["--help"]).await;
-    for command in
-        ["serve", "migrate", "watch", "unwatch", "status", "doctor", "tail", "token", "check", "demo", "completions"]
-    {
+    for command in [
+        "serve",
+        "migrate",
+        "watch",
+        "unwatch",
+        "status",
+        "transport",
+        "doctor",
+        "tail",
+        "token",
+        "check",
+        "demo",
+        "completions",
+    ] {
         assert!(help.contains(&format!("\n  {command}")), "{command}: {help}");
         let help = succeeds(&settings, &[command, "--help"]).await;
         assert!(help.split("Usage:").next().unwrap().len() > 80, "{command} has no more to say: {help}");

@@ -121,7 +121,7 @@ async fn prepared_transactions_are_a_warning() {
     database.run("rollback; begin; create table x (id int); prepare transaction 'b'").await;
     let report = of(&database).await;
     report.complains_of(&["two_phase"]);
-    report.says("two_phase", "warning", &["1 prepared", "unwatch"]);
+    report.says("two_phase", "warning", &["1 prepared", "pgherald transport relay", "unwatch"]);
     database.run("rollback prepared 'b'").await;
     of(&database).await.complains_of(&[]);
     drop(database);
@@ -153,7 +153,11 @@ async fn commits_that_wait_for_the_lock_of_notify_are_a_warning() {
     let report = of(&database).await;
     report.complains_of(&["commits"]);
     // Three rows of one name: the first waits for the lock of NOTIFY, the others for its row.
-    report.says("commits", "warning", &["1 waiting", "held by pid", "the holder", "SyncRep"]);
+    report.says(
+        "commits",
+        "warning",
+        &["1.0 on average", "held by pid", "the holder", "SyncRep", "pgherald transport relay"],
+    );
     database.run("alter system reset synchronous_standby_names").await;
     database.run("select pg_reload_conf()").await;
     hold.await.unwrap().unwrap();

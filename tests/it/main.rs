@@ -20,9 +20,11 @@ mod board;
 #[cfg(target_os = "linux")]
 mod clock;
 mod commands;
+mod commands_transport;
 mod delivery;
 mod demo;
 mod doctor;
+mod doctor_relay;
 mod doctor_server;
 mod drain;
 mod hostile;

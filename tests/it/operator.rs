@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 
 use pgherald::migrate;
+use pgherald::scratch::Scratch;
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use crate::world::{Database, Settings, connect, unique};
+use crate::world::{Database, Settings, World, connect, options, unique, until};
 
 /// Runs a script of `sql/operator` as a DBA does.
 async fn psql(script: &str, url: &str, variables: &[(&str, &str)]) -> Output {
@@ -67,6 +68,9 @@ async fn count(client: &Client, sql: &str) -> i64 {
     client.query_one(&format!("select count(*) from {sql}"), &[]).await.unwrap().get(0)
 }
 
+/// Sessions that relay.
+const RELAY: &str = "pg_locks where locktype = 'advisory' and classid = 7434 and objid = 3 and granted
+    and database = (select oid from pg_database where datname = current_database())";
 const TRIGGERS: &str = "pg_trigger where tgname like 'pgherald%'";
 
 /// An application with triggers, comments and default rights of its own.
@@ -104,6 +108,7 @@ async fn uninstall_leaves_the_catalog_as_it_was_and_twice_is_fine() {
                create table gone (id int primary key, project_id int); select pgherald.watch('gone'); drop table gone;
                create table day4 partition of days for values in (4); select pgherald.watch('days', '*');
                alter table days detach partition day4;
+               select pgherald.set_transport('relay');
                insert into plain values (1, 7, null); insert into days values (1, 7, 1)"#,
         )
         .await
@@ -117,6 +122,7 @@ async fn uninstall_leaves_the_catalog_as_it_was_and_twice_is_fine() {
         "\"Other.Schema\".\"Odd \"\"%s' $1 ☃\": dropped pgherald_delete",
         "dropped view pgherald.watched",
         " of them generated for tables",
+        "dropped the queue of the relay",
         "dropped schema pgherald",
     ] {
         assert!(said.contains(line), "{line} is not in {said}");
@@ -177,7 +183,7 @@ async fn uninstall_gives_up_where_a_table_is_in_use_and_nobody_waits_behind_it()
         let url = url.clone();
         async move { runs("uninstall.sql", &url, &[("wait", "30s")]).await }
     });
-    crate::world::until("the script to try", async || {
+    until("the script to try", async || {
         count(&client, "pg_stat_activity where datname = current_database() and query like 'do $$%'").await > 0
     })
     .await;
@@ -185,6 +191,49 @@ async fn uninstall_gives_up_where_a_table_is_in_use_and_nobody_waits_behind_it()
     reader.batch_execute("commit").await.unwrap();
     waiting.await.unwrap();
     assert_eq!(count(&client, TRIGGERS).await, 0);
+}
+
+#[tokio::test]
+async fn uninstall_takes_the_queue_from_a_relay_and_from_writers() {
+    let World { daemon, database } = World::new().await;
+    let Database { url, client } = &database;
+    client.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
+    until("a relay", async || count(client, RELAY).await == 1).await;
+    // In flight, with a lock on the queue and on no watched table.
+    let teller = connect(url).await;
+    teller.batch_execute("begin; select pgherald.notify('task', '1', 'UPDATE', '7')").await.unwrap();
+    let error = fails("uninstall.sql", url, &[("wait", "300ms")]).await;
+    assert!(error.contains("the queue of the relay are in use") && error.contains("Nothing was changed"), "{error}");
+    assert_eq!(count(client, TRIGGERS).await, 16);
+    let waiting = tokio::spawn({
+        let url = url.clone();
+        async move { runs("uninstall.sql", &url, &[("wait", "30s")]).await }
+    });
+    until("the script to try", async || {
+        count(client, "pg_stat_activity where datname = current_database() and query like 'do $$%'").await > 0
+    })
+    .await;
+    // No deadlock: it wants what the script has, and the script what it has.
+    teller
+        .batch_execute("set local deadlock_timeout = '10s'; update tasks set done = true where id = 1")
+        .await
+        .unwrap();
+    teller.batch_execute("commit").await.unwrap();
+    let busy = tokio::spawn({
+        let url = url.clone();
+        async move {
+            let writer = connect(&url).await;
+            loop {
+                writer.batch_execute("update tasks set done = not done where id = 2").await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+        }
+    });
+    assert!(waiting.await.unwrap().contains("dropped schema pgherald"));
+    assert!(!busy.is_finished(), "a writer has failed");
+    busy.abort();
+    assert_eq!(count(client, TRIGGERS).await, 0);
+    drop(daemon);
 }
 
 /// A cluster's roles: a DBA who is no superuser, the owner of the application's tables, a writer, and the script's two.
@@ -299,7 +348,7 @@ async fn the_owner_installs_the_daemon_serves_and_a_writer_needs_nothing() {
         assert_eq!(error.code().unwrap().code(), "42501", "{sql}: {error:?}");
     }
     let third = runs("roles.sql", &dba, &roles.variables()).await;
-    assert_eq!(third.matches(" yes").count(), 4, "{third}");
+    assert_eq!(third.matches(" yes").count(), 5, "{third}");
 
     drop(daemon);
     // the DBA needs no superuser to take it all out again
@@ -310,13 +359,50 @@ async fn the_owner_installs_the_daemon_serves_and_a_writer_needs_nothing() {
 }
 
 #[tokio::test]
+async fn the_daemons_role_relays_once_the_script_ran_after_the_installation() {
+    let server = Scratch::start(&options()).await.unwrap();
+    let Database { url, client } = Database::on(server.url()).await;
+    let roles = Roles::new(&client).await;
+    let dba = url_of(&url, &roles.dba);
+    let said = runs("roles.sql", &dba, &roles.variables()).await;
+    assert!(said.contains("not yet: pgherald migrate, then run this again"), "{said}");
+    let mut installer = connect(&dba).await;
+    migrate::run(&mut installer, |_| {}).await.unwrap();
+    let watch = format!("set role {}; select pgherald.watch('app.tasks'); reset role", roles.application);
+    installer.batch_execute(&watch).await.unwrap();
+    let daemon = Settings::new(&url_of(&url, &roles.daemon))
+        .set("authorize.query", "select from app.members where project_id = $1 and user_id = $2")
+        .start()
+        .await;
+    let mut alice = daemon.browser("alice", "7").await;
+    installer.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
+    // Coarser, as long as it may not.
+    alice.hears(&["reconnect notification_dropped"]).await;
+    let said = runs("roles.sql", &dba, &roles.variables()).await;
+    assert_eq!(said.matches(" yes").count(), 5, "{said}");
+    until("the daemon to relay", async || count(&client, RELAY).await == 1).await;
+    let writer = connect(&url_of(&url, &roles.writer)).await;
+    writer.batch_execute("insert into app.tasks values (1, 7)").await.unwrap();
+    while alice.short().await != "task INSERT 7/1" {}
+    // What it may does not let it read along.
+    let intruder = connect(&url_of(&url, &roles.daemon)).await;
+    for sql in ["select from pgherald.queue", "delete from pgherald.queue_0", "select pgherald.set_transport('notify')"]
+    {
+        let error = intruder.batch_execute(sql).await.expect_err(sql);
+        assert_eq!(error.code().unwrap().code(), "42501", "{sql}: {error:?}");
+    }
+    drop((daemon, intruder, writer, installer, client, url));
+    server.shutdown().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_superuser_installed_is_handed_over_to_the_owner() {
     let Database { url, mut client } = Database::empty().await;
     let roles = Roles::new(&client).await;
     migrate::run(&mut client, |_| {}).await.unwrap();
     client.batch_execute("select pgherald.watch('app.tasks')").await.unwrap();
     let said = runs("roles.sql", &url, &roles.variables()).await;
-    assert_eq!(said.matches(" yes").count(), 4, "{said}");
+    assert_eq!(said.matches(" yes").count(), 5, "{said}");
     let kept = "(select proowner as owner from pg_proc where pronamespace = 'pgherald'::regnamespace union all
           select relowner from pg_class where relnamespace = 'pgherald'::regnamespace) o where owner = current_user::regrole";
     assert_eq!(count(&client, kept).await, 0);
@@ -385,6 +471,7 @@ async fn status_tells_what_a_dba_asks_first() {
         assert!(found, "{cells:?} is not in {said}");
     };
     row(&["1", "0001_pgherald.sql"]);
+    row(&["notify"]);
     row(&["tasks", "project_id", "{id}", "", "t", "1", "4"]);
     row(&["sprints", "project_id", "{id}", "", "f", "1", "4"]);
     row(&["p1"]);
@@ -393,5 +480,17 @@ async fn status_tells_what_a_dba_asks_first() {
     assert!(said.contains("primary") && said.contains("0.00"), "{said}");
     let (_, daemons) = said.split_once("== Daemons").unwrap();
     assert!(daemons.contains("127.0.0.1"), "{daemons}");
+
+    client.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
+    until("a relay", async || count(&client, RELAY).await == 1).await;
+    let said = runs("status.sql", &url, &[]).await;
+    let (_, transport) = said.split_once("== Transport").unwrap();
+    let cells: Vec<Vec<&str>> = transport.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+    assert!(cells.iter().any(|row| row[0] == "relay" && row[2] == "0" && row[3..5] == ["1000", "200000"]), "{said}");
+    assert!(
+        cells.iter().any(|row| row.len() > 4 && row[3] == "relay" && ["awake", "asleep"].contains(&row[4])),
+        "{said}"
+    );
+    assert!(cells.iter().any(|row| row.len() > 4 && row[3] == "present"), "{said}");
     drop(daemon);
 }

@@ -1,0 +1,144 @@
+//! `pgherald transport`
+
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use super::Failure;
+use crate::config::Config;
+use crate::database::{self, DatabaseError};
+use crate::standing::Standing;
+use crate::transport::grants;
+
+#[derive(Debug, clap::Args)]
+pub struct Transport {
+    /// How triggers send from now on [default: nothing is changed, only shown]
+    #[arg(value_parser = ["relay", "notify"])]
+    transport: Option<String>,
+}
+
+/// Daemons hear of a change at once; their connections and the election take as long as this, or there is no daemon.
+const ELECTION_MAX: Duration = Duration::from_secs(3);
+const LOOK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// All were rewritten, in any case.
+const WATCHED: &str = "select count(*) from pg_catalog.pg_trigger t \
+                       where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null";
+/// Daemons whose role may not relay, by their connections' usual name; those that may not log in any more are not there.
+const FORBIDDEN: &str = "select distinct quote_ident(a.usename::text) from pg_catalog.pg_stat_activity a \
+     where a.datname = current_database() and a.application_name = 'pgherald' and a.pid <> pg_backend_pid() \
+       and not (has_function_privilege(a.usesysid, 'pgherald.relay(integer, integer)', 'execute') \
+                and has_function_privilege(a.usesysid, 'pgherald.recycle(bigint)', 'execute')) order by 1";
+const MAY_COUNT: &str = "select has_table_privilege('pgherald.queue', 'select')";
+const COUNT: &str = "select count(*) from pgherald.queue";
+
+pub async fn run(config: Config, arguments: Transport) -> Result<(), Failure> {
+    let settings = &config.database;
+    database::with_client(&settings.server, settings.connect_timeout, async |client| {
+        let standing = match &arguments.transport {
+            Some(transport) => set(client, transport).await?,
+            None => look(client).await?,
+        };
+        show(&standing);
+        if let Some(waiting) = waiting(client, &standing).await? {
+            println!("waiting    {waiting}");
+        }
+        for advice in next(client, &standing).await? {
+            println!("next       {advice}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+async fn look(client: &Client) -> Result<Standing, Failure> {
+    Standing::look(client).await.map_err(|error| failure(&error))?.ok_or_else(|| {
+        Failure::new("pgherald is not installed in this database, or of an earlier release: run `pgherald migrate`")
+    })
+}
+
+/// Sets it, says what changed, and waits for a relay to be there where one is needed and a daemon can be seen.
+async fn set(client: &Client, transport: &String) -> Result<Standing, Failure> {
+    let before = look(client).await?;
+    let sql = "select pgherald.set_transport($1)";
+    let row = client.query_typed_one(sql, &[(transport, Type::TEXT)]).await.map_err(|error| failure(&error))?;
+    let outcome: String = row.get(0);
+    let tables: i64 = client.query_typed_one(WATCHED, &[]).await.map_err(|error| failure(&error))?.get(0);
+    let tables = if tables == 1 { "1 watched table".to_owned() } else { format!("{tables} watched tables") };
+    match outcome.as_str() {
+        "changed" => {
+            println!("changed from {} to {transport}: the functions of {tables} were rewritten", before.transport())
+        }
+        _ => println!("unchanged: it was {transport} already; the functions of {tables} were rewritten all the same"),
+    }
+    let began = Instant::now();
+    loop {
+        let standing = look(client).await?;
+        if !standing.relayed || standing.relay.is_some() || began.elapsed() >= ELECTION_MAX {
+            return Ok(standing);
+        }
+        sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Also of `pgherald status`.
+pub fn show(standing: &Standing) {
+    println!("transport  {}, since {}", standing.transport(), standing.since);
+    match &standing.relay {
+        Some(relay) => println!("relay      {relay}; daemons that are there: {}", standing.present),
+        None if standing.relayed => println!("relay      nobody; daemons that are there: {}", standing.present),
+        None => {}
+    }
+}
+
+/// How many wait, where a relay has anything to do. Only the schema's owner may count them.
+async fn waiting(client: &Client, standing: &Standing) -> Result<Option<String>, Failure> {
+    if !standing.relayed && standing.relay.is_none() {
+        return Ok(None);
+    }
+    let may: bool = client.query_typed_one(MAY_COUNT, &[]).await.map_err(|error| failure(&error))?.get(0);
+    if !may {
+        let estimate = (standing.waiting / 1000 + 1) * 1000;
+        return Ok(Some(format!(
+            "at most {estimate} of {} rows ({} may not count them)",
+            standing.limit, standing.role
+        )));
+    }
+    let rows: i64 = client.query_typed_one(COUNT, &[]).await.map_err(|error| failure(&error))?.get(0);
+    Ok(Some(format!("{rows} of {} rows", standing.limit)))
+}
+
+/// What is left to do.
+async fn next(client: &Client, standing: &Standing) -> Result<Vec<String>, Failure> {
+    if !standing.relayed {
+        return Ok(match standing.relay {
+            Some(_) => {
+                vec!["nothing; daemons keep their two connections for the relay until they are restarted".to_owned()]
+            }
+            None => Vec::new(),
+        });
+    }
+    let rows = client.query_typed(FORBIDDEN, &[]).await.map_err(|error| failure(&error))?;
+    let mut advice: Vec<String> = rows.iter().map(|row| may_not_relay(row.get(0))).collect();
+    if standing.relay.is_none() && advice.is_empty() {
+        advice.push(format!(
+            "start a daemon: until then changes reach nobody, and the one that comes tells everybody to refetch. Its role \
+             needs, unless it owns schema pgherald: {}",
+            grants("ROLE")
+        ));
+    }
+    if standing.relay.is_some() && standing.present == 0 {
+        advice.push("the daemon is not seen by writers: `pgherald doctor` tells why".to_owned());
+    }
+    Ok(advice)
+}
+
+fn may_not_relay(role: &str) -> String {
+    format!("{role} is connected as a daemon is, and may not relay; where it is a daemon's role: {}", grants(role))
+}
+
+fn failure(error: &tokio_postgres::Error) -> Failure {
+    DatabaseError::query(error).into()
+}

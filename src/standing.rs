@@ -1,0 +1,109 @@
+//! How triggers send now, and who relays: what people ask, of one row.
+
+use tokio_postgres::{GenericClient, Row};
+
+/// As a table that is not there can't be asked.
+const INSTALLED: &str = "select pg_catalog.to_regclass('pgherald.transport') is not null
+    and pg_catalog.to_regprocedure('pgherald.recycle(bigint)') is not null";
+/// Of the session that relays another role than its own sees no more than that it is there. `waiting` is what writers
+/// compare with the limit: the relay keeps it within a thousand rows.
+const STANDING: &str = "with locks as (
+        select l.objid, l.mode = 'ExclusiveLock' as exclusive, l.granted, l.pid from pg_catalog.pg_locks l
+         where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2
+           and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+    ), relay as (select r.pid from locks r where r.objid = 3 and r.exclusive and r.granted)
+    select t.transport, pg_catalog.date_trunc('second', t.changed_at)::text,
+           (select pg_catalog.count(*) from locks p where p.objid = 1 and p.exclusive),
+           (select r.pid from relay r),
+           (select pg_catalog.concat_ws(', ', a.usename, nullif(a.application_name, ''), a.client_addr)
+              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),
+           exists (select from locks s join relay r on r.pid = s.pid where s.objid = 2 and s.exclusive and s.granted),
+           (select case when a.state is null then null when a.state like 'idle%'
+                        then greatest(0, extract(epoch from pg_catalog.clock_timestamp() - a.state_change) * 1000) else 0 end::float8
+              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),
+           coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_ids')
+               - pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'), 0),
+           pgherald.queue_limit()::int8,
+           pg_catalog.current_setting('max_prepared_transactions')::int4 > 0,
+           pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
+           and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute'),
+           pg_catalog.quote_ident(current_user)
+      from pgherald.transport t";
+
+/// All that there is to know at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Standing {
+    /// Whether triggers append to the queue; else they notify.
+    pub relayed: bool,
+    /// When that was set.
+    pub since: String,
+    /// Daemons that writers can see.
+    pub present: i64,
+    /// The session that relays.
+    pub relay: Option<Session>,
+    /// Rows in the queue, as writers estimate them.
+    pub waiting: i64,
+    /// How many may be.
+    pub limit: i64,
+    /// Transactions may be prepared, so the relay never sleeps.
+    pub two_phase: bool,
+    /// Who asks may relay.
+    pub may_relay: bool,
+    /// Who asks, quoted.
+    pub role: String,
+}
+
+/// The session of a relay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    /// Its process.
+    pub pid: i32,
+    /// Role, application and address, as far as they can be seen.
+    pub who: String,
+    /// Writers have to wake it.
+    pub asleep: bool,
+    /// For how long it has not asked for anything, where that can be seen.
+    pub idle_ms: Option<f64>,
+}
+
+impl Standing {
+    /// Asks; nothing where the schema knows no transports (yet).
+    pub async fn look(client: &impl GenericClient) -> Result<Option<Self>, tokio_postgres::Error> {
+        let installed = client.query_typed(INSTALLED, &[]).await?;
+        if !installed.first().is_some_and(|row| row.get(0)) {
+            return Ok(None);
+        }
+        Ok(client.query_typed(STANDING, &[]).await?.first().map(Self::of))
+    }
+
+    fn of(row: &Row) -> Self {
+        let relay = row.get::<_, Option<i32>>(3).map(|pid| Session {
+            pid,
+            who: row.get::<_, Option<String>>(4).unwrap_or_default(),
+            asleep: row.get(5),
+            idle_ms: row.get(6),
+        });
+        Self {
+            relayed: row.get::<_, &str>(0) == "relay",
+            since: row.get(1),
+            present: row.get(2),
+            relay,
+            waiting: row.get::<_, i64>(7).max(0),
+            limit: row.get(8),
+            two_phase: row.get(9),
+            may_relay: row.get(10),
+            role: row.get(11),
+        }
+    }
+
+    /// As the database spells it.
+    pub fn transport(&self) -> &'static str {
+        if self.relayed { "relay" } else { "notify" }
+    }
+}
+
+impl std::fmt::Display for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {} ({}), {}", self.pid, self.who, if self.asleep { "asleep" } else { "awake" })
+    }
+}
