@@ -42,6 +42,12 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A tenth of the rows between two VACUUMs is enough for one when there is time.
 const TIDY_IDLE_SHARE: i64 = 10;
 
+/// The same for a role that may not VACUUM: then the tables always take turns.
+const TABLE_BYTES_MAX_BARE: i64 = 128 * 1024;
+/// Who may not is told so in the server's log, for each table, each time.
+const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') from pg_catalog.pg_class c
+     where c.oid = 'pgherald.queue_0'::pg_catalog.regclass";
+
 /// Ends the session of a relay that has not asked for anything for `$1` milliseconds: its daemon was stopped, or its host
 /// has vanished. A role sees and ends its own sessions, or has pg_read_all_stats and pg_signal_backend.
 const END_HUNG: &str = "select a.pid, a.usename::text, pg_catalog.pg_terminate_backend(a.pid)
@@ -140,6 +146,8 @@ struct Relay<'a> {
     step: Statement,
     /// A bell cannot be rung from a transaction that is prepared.
     two_phase: bool,
+    /// The role owns the queue's tables.
+    may_vacuum: bool,
     asleep_interval: Duration,
     untidy: i64,
 }
@@ -152,8 +160,9 @@ impl<'a> Relay<'a> {
         let step = claim.within(claim.client.prepare_typed(step, &types)).await?;
         let two_phase = "select pg_catalog.current_setting('max_prepared_transactions')::int4 > 0";
         let two_phase = claim.within(claim.client.query_typed_one(two_phase, &[])).await?.get(0);
+        let may_vacuum = claim.within(claim.client.query_typed_one(MAY_VACUUM, &[])).await?.get(0);
         let asleep_interval = ASLEEP_INTERVAL_MAX.min(settings.heartbeat_timeout / 2);
-        Ok(Self { claim, pace, step, two_phase, asleep_interval, untidy: 0 })
+        Ok(Self { claim, pace, step, two_phase, may_vacuum, asleep_interval, untidy: 0 })
     }
 
     async fn run(mut self, worked: &mut bool) -> Result<Infallible, DatabaseError> {
@@ -243,16 +252,17 @@ impl<'a> Relay<'a> {
         self.claim.within(self.claim.client.batch_execute(&sql)).await
     }
 
-    /// Keeps the queue's tables small. A role that may not VACUUM is told so by a warning, and has them take turns.
+    /// Keeps the queue's tables small.
     async fn tidy(&mut self) -> Result<(), DatabaseError> {
         self.untidy = 0;
         let client = &self.claim.client;
-        let vacuum =
-            "vacuum (truncate off, skip_locked) pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3";
-        self.claim.within(client.batch_execute(vacuum)).await?;
+        if self.may_vacuum {
+            let vacuum = "vacuum (truncate off, skip_locked) pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3";
+            self.claim.within(client.batch_execute(vacuum)).await?;
+        }
+        let bytes_max = if self.may_vacuum { self.pace.table_bytes_max } else { TABLE_BYTES_MAX_BARE };
         let recycle = "select taken, rotated from pgherald.recycle($1)";
-        let row =
-            self.claim.within(client.query_typed_one(recycle, &[(&self.pace.table_bytes_max, Type::INT8)])).await?;
+        let row = self.claim.within(client.query_typed_one(recycle, &[(&bytes_max, Type::INT8)])).await?;
         counter!(m::RELAY_ROWS).increment(row.get::<_, i64>(0).unsigned_abs());
         if row.get(1) {
             counter!(m::RELAY_ROTATIONS).increment(1);
