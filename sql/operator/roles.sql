@@ -102,7 +102,11 @@ select 'schema pgherald belongs to ' || :'owner' as what,
 union all
 select 'pgherald is installed', case when :'installed' then 'yes' else 'not yet: pgherald migrate' end
 union all
-select :'daemon' || ' may relay', case when :'relay_is_there' then 'yes' else 'not yet: pgherald migrate, then run this again' end
+select :'daemon' || ' may relay',
+       case when not :'relay_is_there' then 'not yet: pgherald migrate, then run this again'
+            when has_function_privilege(:'daemon', to_regprocedure('pgherald.relay(integer, integer)'), 'execute')
+                 and has_function_privilege(:'daemon', to_regprocedure('pgherald.recycle(bigint)'), 'execute') then 'yes'
+            else 'no: see above' end
 union all
 select :'daemon' || ' may log in', case when rolcanlogin then 'yes' else format('no: alter role %I login', rolname) end
   from pg_roles where rolname = :'daemon'
