@@ -77,10 +77,15 @@ async fn strangers_with_its_locks_are_named() {
         let update = "update tasks set done = true where id = 1";
         writer.batch_execute(&format!("rollback; {update}")).await.unwrap();
         writer.batch_execute(&format!("begin; {update}")).await.unwrap();
-        of(&database).await.check("relay")["message"].as_str().unwrap().contains("awake")
+        let held =
+            "select from pg_locks where locktype = 'advisory' and classid = 7434 and objid = 2 and mode = 'ShareLock'
+            and database = (select oid from pg_database where datname = current_database())";
+        !database.client.query(held, &[]).await.unwrap().is_empty()
     })
     .await;
-    of(&database).await.complains_of(&[]);
+    let report = of(&database).await;
+    report.complains_of(&[]);
+    report.says("relay", "ok", &["awake"]);
     let stranger = connect(&database.url).await;
     stranger.batch_execute("set application_name = 'mallory'; select pg_advisory_lock_shared(7434, 2)").await.unwrap();
     let report = of(&database).await;
@@ -199,7 +204,8 @@ async fn writers_that_wait_for_one_another_are_told_to_use_the_relay_and_then_wa
     until("commits not to wait", async || of(&database).await.check("commits")["status"] == "ok").await;
     drop(writers);
 
-    let others = Writers::start(&database.url, 8, "notify something, '$1'").await;
+    let notify = "update tasks set done = not done where id = $1; notify something, '$1'";
+    let others = Writers::start(&database.url, 8, notify).await;
     others.commit(8).await;
     until("others to wait", async || of(&database).await.check("commits")["status"] == "warning").await;
     of(&database).await.says("commits", "warning", &["a busy writer", "other users of NOTIFY"]);
