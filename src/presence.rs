@@ -1,6 +1,6 @@
-//! Being there for writers of the relay transport: they append to the queue only while a daemon holds the lock
-//! [`Lock::Present`] or waits for it. Whoever wrote before that has told nobody, so everybody is told to refetch: at once,
-//! and again when the last of those who were still writing has ended.
+//! Being there for writers of the relay transport: they append to the queue only while a daemon holds one of the locks
+//! [`PRESENT`], or waits for it. Whoever wrote before that has told nobody, so everybody is told to refetch: at once, and
+//! again when the last of those who were still writing has ended.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -12,36 +12,41 @@ use tracing::{info, warn};
 
 use crate::access::Access;
 use crate::backoff::Backoff;
-use crate::claim::{Lock, with_claim};
+use crate::claim::{Claim, PRESENT, with_claim};
 use crate::config;
 use crate::database::{Database, DatabaseError};
 use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::metrics as m;
 
-/// Transactions whose changes nobody will tell. Those that found nobody alive hold the first lock until they end. Those
-/// that were prepared hold the second: what they appended is lost where PostgreSQL crashed since, and that is not known.
+/// Transactions whose changes nobody will tell. Those that found nobody alive hold the last of the locks until they end. Those
+/// that were prepared hold that of a relay which is awake: what they appended is lost where PostgreSQL crashed since, and that is not known.
 const SILENT: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.granted and l.mode = 'ShareLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-       and (l.objid = 1 or l.objid = 2 and l.pid is null)";
+       and (l.objid = 13 or l.objid = 2 and l.pid is null)";
 /// How soon after each other it is asked whether they have ended.
 const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
+
+/// How often it is tried again where each of the locks is another daemon's. As long as they live, so do we for writers.
+const TRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Is present for ever, on this connection and then on whatever can be had.
 pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, access: &Access) -> Infallible {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
-        let name = "pgherald presence";
-        let error = with_claim(settings, database, Lock::Present, name, async |claim| {
+        let error = with_claim(settings, database, "pgherald presence", async |claim| {
+            let (key, held) = take(claim).await?;
             let here = async {
-                claim.claimed().await?;
+                claim.claimed(key).await?;
                 tell_untold(database, hub, access).await?;
-                claim.watch(settings.heartbeat_interval).await
+                claim.watch(key, settings.heartbeat_interval).await
             };
             let held = async {
-                claim.lock_without_gap().await?;
+                if !held {
+                    claim.lock(key).await?;
+                }
                 std::future::pending::<Result<Infallible, DatabaseError>>().await
             };
             tokio::try_join!(here, held).map(|(never, _)| never)
@@ -52,6 +57,24 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         warn!(%error, delay_ms = delay.as_millis(), "writers may take this daemon for gone, telling every session to refetch");
         tell_everyone(hub, access);
         sleep(delay).await;
+    }
+}
+
+/// One of the locks, and whether it is held. It is not where writers hold all that are left: they began when nobody was
+/// there, and only a lock that is waited for keeps more of them from it.
+async fn take(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
+    loop {
+        for key in PRESENT {
+            if claim.try_lock(key).await? {
+                return Ok((key, true));
+            }
+        }
+        for key in PRESENT {
+            if claim.is_free(key).await? {
+                return Ok((key, false));
+            }
+        }
+        sleep(TRY_INTERVAL).await;
     }
 }
 

@@ -3,13 +3,12 @@
 //! Awake it looks every millisecond, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
 //!
-//! - A writer tries the lock [`Lock::Asleep`], shared, when it appends, and holds it until its transaction has ended. So
+//! - A writer tries the lock [`ASLEEP`], shared, when it appends, and holds it until its transaction has ended. So
 //!   while one is in flight that saw the relay awake, the relay's own try fails, and it stays awake.
 //! - Once the relay has the lock it looks once more, in a new statement: this sees the rows of all who had it before.
 //! - Whoever comes later fails to get it, and rings; the bell sounds when the row can be seen.
 
 use std::convert::Infallible;
-use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge, histogram};
@@ -19,7 +18,7 @@ use tokio_postgres::types::Type;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
-use crate::claim::{Claim, LOCKS, Lock, with_claim};
+use crate::claim::{ASLEEP, Claim, RELAY, with_claim};
 use crate::config;
 use crate::database::{Database, DatabaseError};
 use crate::metrics as m;
@@ -36,6 +35,8 @@ const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
 const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(2);
 /// The bell of a row that was found may still be on its way for so long.
 const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
+/// How often a daemon tries whether it is its turn.
+const TRY_INTERVAL: Duration = Duration::from_millis(100);
 /// Between two attempts to get a connection that can relay.
 const BACKOFF_MIN: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -86,13 +87,13 @@ pub async fn run(settings: &config::Database, database: &Database, pace: Pace, f
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let mut worked = false;
-        let error = with_claim(settings, database, Lock::Relay, "pgherald relay", async |claim| {
-            let (mut locked, mut lost) = (pin!(claim.lock()), pin!(claim.watch(settings.heartbeat_interval)));
-            loop {
-                tokio::select! {
-                    locked = &mut locked => break locked?,
-                    lost = &mut lost => return lost,
-                    () = sleep(settings.heartbeat_timeout / 2) => end_hung(settings, database).await,
+        let error = with_claim(settings, database, "pgherald relay", async |claim| {
+            let mut looked = Instant::now();
+            while !claim.try_lock(RELAY).await? {
+                sleep(TRY_INTERVAL).await;
+                if looked.elapsed() >= settings.heartbeat_timeout / 2 {
+                    end_hung(settings, database).await;
+                    looked = Instant::now();
                 }
             }
             counter!(m::RELAY_ELECTIONS).increment(1);
@@ -113,7 +114,7 @@ pub async fn run(settings: &config::Database, database: &Database, pace: Pace, f
     }
 }
 
-/// While waiting: makes sure that there is somebody to wait for. Tells of it even where it has made us the relay already.
+/// While it is another's turn: makes sure that there is another.
 async fn end_hung(settings: &config::Database, database: &Database) {
     let limit = i64::try_from(settings.heartbeat_timeout.as_millis()).unwrap_or(i64::MAX);
     match database.query(END_HUNG, &[(&(limit as f64), Type::FLOAT8)]).await {
@@ -186,11 +187,13 @@ impl<'a> Relay<'a> {
                 if self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
                     self.tidy().await?;
                 }
-                if last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await? && self.try_asleep().await?
+                if last_row.elapsed() >= self.pace.linger
+                    && !self.must_stay_awake().await?
+                    && self.claim.try_lock(ASLEEP).await?
                 {
                     show_state("asleep");
                     self.sleep().await?;
-                    self.wake().await?;
+                    self.claim.unlock(ASLEEP).await?;
                     show_state("awake");
                     last_row = Instant::now();
                 }
@@ -240,16 +243,6 @@ impl<'a> Relay<'a> {
     async fn must_stay_awake(&self) -> Result<bool, DatabaseError> {
         let relayed = "select transport = 'relay' from pgherald.transport";
         Ok(self.two_phase && self.claim.within(self.claim.client.query_typed_one(relayed, &[])).await?.get(0))
-    }
-
-    async fn try_asleep(&self) -> Result<bool, DatabaseError> {
-        let sql = format!("select pg_catalog.pg_try_advisory_lock({LOCKS}, {})", Lock::Asleep as i32);
-        Ok(self.claim.within(self.claim.client.query_typed_one(&sql, &[])).await?.get(0))
-    }
-
-    async fn wake(&self) -> Result<(), DatabaseError> {
-        let sql = format!("select pg_catalog.pg_advisory_unlock({LOCKS}, {})", Lock::Asleep as i32);
-        self.claim.within(self.claim.client.batch_execute(&sql)).await
     }
 
     /// Keeps the queue's tables small.

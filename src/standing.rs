@@ -13,7 +13,7 @@ const STANDING: &str = "with locks as (
            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
     ), relay as (select r.pid from locks r where r.objid = 3 and r.exclusive and r.granted)
     select t.transport, pg_catalog.date_trunc('second', t.changed_at)::text,
-           (select pg_catalog.count(*) from locks p where p.objid = 1 and p.exclusive),
+           (select pg_catalog.count(*) from locks p where p.objid in (1, 11, 12, 13) and p.exclusive),
            (select r.pid from relay r),
            (select pg_catalog.concat_ws(', ', a.usename, nullif(a.application_name, ''), a.client_addr)
               from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),

@@ -1,15 +1,19 @@
 -- How a writer hands payloads to the relay, with the writer's rights.
 --
--- Two advisory locks, which writers only ever try, shared, until the end of their transaction:
---   (7434, 1) PRESENT   Every living daemon holds it or waits for it, so the try fails. Where it succeeds nobody would read the
---                       queue: nothing is appended, and a daemon that comes later sees who holds it, and tells all when they end.
+-- Advisory locks, which writers only ever try, shared, until the end of their transaction:
+--   (7434, 1), (7434, 11), (7434, 12), (7434, 13) PRESENT
+--                       Each daemon holds one of them. As soon as a try fails, somebody lives. Where all succeed nobody would
+--                       read the queue: nothing is appended, and a daemon that comes later sees who holds the last of them,
+--                       and tells all when they end.
 --   (7434, 2) ASLEEP    Held by the relay only while it sleeps. A try that succeeds keeps it from falling asleep before this
 --                       transaction has ended, and one that fails means that somebody must wake it.
 -- The try must be in the subtransaction of the append: where that is rolled back both go, and where it is not, neither does.
 create or replace function pgherald.append(payloads text[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if pg_try_advisory_xact_lock_shared(7434, 1) then
+    if pg_try_advisory_xact_lock_shared(7434, 1) and pg_try_advisory_xact_lock_shared(7434, 11)
+        and pg_try_advisory_xact_lock_shared(7434, 12) and pg_try_advisory_xact_lock_shared(7434, 13)
+    then
         return;
     end if;
     if pg_sequence_last_value('pgherald.queue_ids')

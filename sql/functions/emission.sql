@@ -14,7 +14,9 @@ declare
 begin
     if transport = 'relay' then
         declarations := E'    awake pg_catalog.bool;\n';
-        opening := $s$    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) then
+        opening := $s$    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 11)
+        and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 12) and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 13)
+    then
         return null;
     end if;
 $s$;

@@ -48,15 +48,15 @@ select t.transport, t.changed_at as since, pg_catalog.pg_sequence_last_value('pg
 
 \echo '== Who relays and who is there to follow. With the transport relay and nobody here: changes reach no browser'
 select a.pid, a.usename as role, a.client_addr,
-       case l.objid when 1 then 'present' else 'relay' end as part,
-       case when l.objid = 1 then null when not l.granted then 'waits to follow'
+       case l.objid when 3 then 'relay' else 'present' end as part,
+       case when l.objid <> 3 then null
             when exists (select from pg_catalog.pg_locks s where s.locktype = 'advisory' and s.classid = 7434 and s.objid = 2
                             and s.objsubid = 2 and s.granted and s.mode = 'ExclusiveLock' and s.pid = l.pid and s.database = l.database)
             then 'asleep' else 'awake' end as state
   from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
- where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (1, 3) and l.objsubid = 2 and l.mode = 'ExclusiveLock'
+ where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (1, 3, 11, 12, 13) and l.objsubid = 2 and l.mode = 'ExclusiveLock'
    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
- order by l.objid desc, l.granted desc, a.pid;
+ order by l.objid = 3 desc, a.pid;
 \endif
 
 \echo '== Notifications lost so that a write could succeed; the server log says why. Each made every browser refetch'

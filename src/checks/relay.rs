@@ -41,10 +41,10 @@ const SUSPECTS: &str = "select s.who from (
 const FOREIGN: &str = "select format('pid %s (%s) with (7434, %s)', l.pid,
            concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state), l.objid)
       from pg_locks l join pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.objid in (1, 2, 3)
+     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.objid in (1, 2, 3, 11, 12, 13)
        and l.database = (select d.oid from pg_database d where d.datname = current_database())
        and case when l.objid = 3 or l.mode = 'ExclusiveLock'
-                then a.application_name <> case when l.objid = 1 then 'pgherald presence' else 'pgherald relay' end
+                then a.application_name <> case when l.objid not in (2, 3) then 'pgherald presence' else 'pgherald relay' end
                 else a.state = 'idle' end
      order by l.objid, l.pid";
 

@@ -98,6 +98,6 @@ pub fn spawn(relay: Relay, url: &str, seed: u64) -> AbortOnDropHandle<()> {
         let environment = [("PGHERALD__DATABASE__URL".to_owned(), url)].into();
         let settings = Config::load(File::None, &environment).unwrap().database;
         let database = pgherald::database::Database::open(&settings).unwrap();
-        relay::run(&settings, &database, pace).await;
+        relay::run(&settings, &database, pace, || ()).await;
     }))
 }
