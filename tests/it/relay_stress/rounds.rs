@@ -9,7 +9,7 @@ use pgherald::relay::{self, Pace};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ear::Ear;
-use super::judge::Verdict;
+use super::judge::{LATE, LATE_ROTATING, Verdict};
 use super::pulse::Pulse;
 use super::scene::Scene;
 use super::sketch::{self, FinalDrain};
@@ -17,7 +17,7 @@ use super::writers::{Ids, Writer};
 use crate::world::LIMIT;
 
 /// A row that was not heard for so long is lying: after what is late, and before the relay looks without a bell.
-const SILENCE: Duration = Duration::from_millis(500);
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Who relays.
 #[derive(Clone, Copy, Debug)]
@@ -78,8 +78,15 @@ impl Rounds {
             self.ring(scene).await;
             ear.hears(&committed, LIMIT).await;
         }
-        let verdict = Verdict::new(books, &ear.heard.lock().unwrap(), Some(pulse));
+        let verdict = Verdict::new(books, &ear.heard.lock().unwrap(), Some((pulse, self.late())));
         (rounds, verdict)
+    }
+
+    fn late(&self) -> Duration {
+        match self.relay {
+            Relay::Product(pace) if pace.table_bytes_max == 0 => LATE_ROTATING,
+            _ => LATE,
+        }
     }
 
     /// So that the next round begins as the others did.
