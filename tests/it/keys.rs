@@ -1,6 +1,6 @@
 //! A key of any type names its row, and a project of any type its sessions.
 
-use crate::witness::{MODES, Witness};
+use crate::witness::{Transport, WAYS, Way, Witness};
 
 /// Types that a key may have; literals, and what the key is then called.
 const TYPES: &[(&str, &[(&str, &str)])] = &[
@@ -98,12 +98,13 @@ fn row(payload: &str) -> (String, String) {
 
 #[tokio::test]
 async fn every_type_is_a_key_and_a_project() {
-    for mode in MODES {
-        let mut witness = Witness::new(MADE).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, MADE).await;
         // a writer whose session writes every type in another way
         witness.run("set timezone = 'Asia/Kathmandu'; set datestyle = 'SQL, DMY'; set bytea_output = 'escape'; set intervalstyle = 'iso_8601'; set extra_float_digits = -5").await;
         for (kind, literals) in TYPES {
-            for composite in [false, true] {
+            let composites: &[bool] = if transport == Transport::Notify { &[false, true] } else { &[true] };
+            for &composite in composites {
                 let key = if composite { "primary key (id, n)" } else { "primary key (id)" };
                 witness
                     .run(&format!("create table t (id {kind}, project_id {kind}, n int default 5, note text, {key}); select pgherald.watch('t'{mode})"))
@@ -131,8 +132,8 @@ async fn every_type_is_a_key_and_a_project() {
 
 #[tokio::test]
 async fn many_keys_of_every_type_are_told_apart() {
-    for mode in MODES {
-        let mut witness = Witness::new(MADE).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, MADE).await;
         for (kind, literals) in TYPES.iter().filter(|(_, literals)| literals.len() > 1) {
             witness
                 .run(&format!(
@@ -167,10 +168,11 @@ async fn many_keys_of_every_type_are_told_apart() {
 
 #[tokio::test]
 async fn numbers_beyond_all_others_are_keys() {
-    for mode in MODES {
-        let mut witness = Witness::new(&format!(
-            "create table t (id numeric primary key, project_id numeric); select pgherald.watch('t'{mode})"
-        ))
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(
+            transport,
+            &format!("create table t (id numeric primary key, project_id numeric); select pgherald.watch('t'{mode})"),
+        )
         .await;
         let huge = format!("1{}", "0".repeat(400));
         // a project beyond 200 bytes is told to everybody, without the row
@@ -184,8 +186,8 @@ async fn numbers_beyond_all_others_are_keys() {
 
 #[tokio::test]
 async fn keys_and_projects_that_compare_equal_but_read_differently_are_both_told() {
-    for mode in MODES {
-        let mut witness = Witness::new(&format!(
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &format!(
             "{MADE} create table folds (id folded primary key, project_id folded); create table floats (id float8 primary key, project_id numeric);
              insert into folds values ('a', 'p'), ('b', 'P'); insert into floats values ('0', 1.0), (1, 1.00);
              select pgherald.watch('folds'{mode}), pgherald.watch('floats'{mode})"

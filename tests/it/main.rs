@@ -70,6 +70,7 @@ mod watching;
 mod writers;
 mod writers_copies;
 mod writers_queue;
+mod writers_relay;
 mod writers_schema;
 mod writers_settings;
 mod writes;

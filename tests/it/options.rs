@@ -3,14 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::paths::COMMENTS;
-use crate::witness::Witness;
+use crate::witness::{NAMED_WAYS, TRANSPORTS, Way, Witness};
 use crate::world::connect;
 
 #[tokio::test]
 async fn an_update_that_changes_none_of_the_columns_is_silent() {
-    for mode in ["statement", "row"] {
-        let mut witness =
-            Witness::new("create table t (id int primary key, project_id int, title text, seen int, data jsonb)").await;
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(
+            transport,
+            "create table t (id int primary key, project_id int, title text, seen int, data jsonb)",
+        )
+        .await;
         let watch = "select pgherald.watch('t', columns => array['title', 'data'], max_ids => 5";
         witness
             .run(&format!(
@@ -60,8 +63,9 @@ async fn rows(witness: &mut Witness, sql: &str) -> Vec<(Value, Value)> {
 
 #[tokio::test]
 async fn included_columns_travel_where_they_are_small() {
-    for mode in ["statement", "row"] {
-        let mut witness = Witness::new(
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(
+            transport,
             "create table t (id int primary key, project_id int, title text, \"the Tag\" jsonb, at timestamptz)",
         )
         .await;
@@ -94,103 +98,118 @@ async fn included_columns_travel_where_they_are_small() {
         assert!(said.iter().all(|event| event.starts_with("t INSERT 7 [")), "{mode}: {said:?}");
         assert_eq!(witness.dropped().await, 0, "{mode}");
     }
-    let mut witness = Witness::new("create table t (id int primary key, project_id int, title text)").await;
-    witness.run("select pgherald.watch('t', include => array['title'])").await;
-    // a hundred rows at most, however small
-    let insert = |from: i32, to: i32| format!("insert into t select i, 7, '' from generate_series({from}, {to}) i");
-    assert_ne!(rows(&mut witness, &insert(1001, 1100)).await[0].0, Value::Null);
-    assert_eq!(rows(&mut witness, &insert(2001, 2101)).await[0].0, Value::Null);
-    // 4000 bytes a row, before it is made into JSON
-    let one = "insert into t values (3000, 7, (select string_agg(md5(i::text), '') from generate_series(1, 126) i))";
-    assert_eq!(rows(&mut witness, one).await, [(json!([null]), Value::Null)]);
-    witness.run("delete from t").await;
-    witness.payloads().await;
-    let found = rows(&mut witness, "insert into t values (1, 7, 'a'), (2, 7, 'b'), (3, 8, 'c')").await;
-    assert!(found.contains(&(json!([{"title": "a"}, {"title": "b"}]), Value::Null)), "{found:?}");
-    let found = rows(&mut witness, "update t set title = title || '!' where project_id = 7").await;
-    assert_eq!(found, [(json!([{"title": "a!"}, {"title": "b!"}]), json!([{"title": "a"}, {"title": "b"}]))]);
+}
+
+#[tokio::test]
+async fn included_columns_of_many_or_large_rows_stay_where_they_are() {
+    for transport in TRANSPORTS {
+        let mut witness =
+            Witness::by(transport, "create table t (id int primary key, project_id int, title text)").await;
+        witness.run("select pgherald.watch('t', include => array['title'])").await;
+        // a hundred rows at most, however small
+        let insert = |from: i32, to: i32| format!("insert into t select i, 7, '' from generate_series({from}, {to}) i");
+        assert_ne!(rows(&mut witness, &insert(1001, 1100)).await[0].0, Value::Null);
+        assert_eq!(rows(&mut witness, &insert(2001, 2101)).await[0].0, Value::Null);
+        // 4000 bytes a row, before it is made into JSON
+        let one =
+            "insert into t values (3000, 7, (select string_agg(md5(i::text), '') from generate_series(1, 126) i))";
+        assert_eq!(rows(&mut witness, one).await, [(json!([null]), Value::Null)]);
+        witness.run("delete from t").await;
+        witness.payloads().await;
+        let found = rows(&mut witness, "insert into t values (1, 7, 'a'), (2, 7, 'b'), (3, 8, 'c')").await;
+        assert!(found.contains(&(json!([{"title": "a"}, {"title": "b"}]), Value::Null)), "{found:?}");
+        let found = rows(&mut witness, "update t set title = title || '!' where project_id = 7").await;
+        assert_eq!(found, [(json!([{"title": "a!"}, {"title": "b!"}]), json!([{"title": "a"}, {"title": "b"}]))]);
+    }
 }
 
 #[tokio::test]
 async fn row_mode_is_bounded_and_tells_every_kind_of_write() {
-    let mut witness = Witness::new(
-        "create table t (id int primary key, project_id int) partition by range (id);
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(
+            transport,
+            "create table t (id int primary key, project_id int) partition by range (id);
          create table t1 partition of t for values from (0) to (100); create table t2 partition of t default;
          select pgherald.watch('t', mode => 'row', max_ids => 3)",
-    )
-    .await;
-    for (sql, expected) in [
-        ("insert into t values (1, 7), (200, 8)", vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 8 ["200"]"#]),
-        ("insert into t1 values (2, 7)", vec![r#"t INSERT 7 ["2"]"#]),
-        (
-            "insert into t values (1, 7) on conflict (id) do update set project_id = 9",
-            vec![r#"t UPDATE 7 ["1"]"#, r#"t UPDATE 9 ["1"]"#],
-        ),
-        // to another partition: PostgreSQL shows row triggers a DELETE and an INSERT
-        ("update t set id = 300 where id = 1", vec![r#"t DELETE 9 ["1"]"#, r#"t INSERT 9 ["300"]"#]),
-        ("delete from t", vec![r#"t DELETE 7 ["2"]"#, r#"t DELETE 8 ["200"]"#, r#"t DELETE 9 ["300"]"#]),
-        (
-            "insert into t select i, 7 from generate_series(1, 50) i",
-            vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 7 ["2"]"#, r#"t INSERT 7 ["3"]"#, "t INSERT 7 null"],
-        ),
-        ("truncate t1", vec!["t DELETE * null"]),
-    ] {
-        assert_eq!(witness.says(sql).await, expected, "{sql}");
-    }
-    // ATTACH is not hindered by the triggers of a table that was watched by itself, in either mode
-    for mode in ["row", "statement"] {
-        witness
+        )
+        .await;
+        for (sql, expected) in [
+            ("insert into t values (1, 7), (200, 8)", vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 8 ["200"]"#]),
+            ("insert into t1 values (2, 7)", vec![r#"t INSERT 7 ["2"]"#]),
+            (
+                "insert into t values (1, 7) on conflict (id) do update set project_id = 9",
+                vec![r#"t UPDATE 7 ["1"]"#, r#"t UPDATE 9 ["1"]"#],
+            ),
+            // to another partition: PostgreSQL shows row triggers a DELETE and an INSERT
+            ("update t set id = 300 where id = 1", vec![r#"t DELETE 9 ["1"]"#, r#"t INSERT 9 ["300"]"#]),
+            ("delete from t", vec![r#"t DELETE 7 ["2"]"#, r#"t DELETE 8 ["200"]"#, r#"t DELETE 9 ["300"]"#]),
+            (
+                "insert into t select i, 7 from generate_series(1, 50) i",
+                vec![r#"t INSERT 7 ["1"]"#, r#"t INSERT 7 ["2"]"#, r#"t INSERT 7 ["3"]"#, "t INSERT 7 null"],
+            ),
+            ("truncate t1", vec!["t DELETE * null"]),
+        ] {
+            assert_eq!(witness.says(sql).await, expected, "{sql}");
+        }
+        // ATTACH is not hindered by the triggers of a table that was watched by itself, in either mode
+        for mode in ["row", "statement"] {
+            witness
             .run(&format!(
                 "create table late (id int primary key, project_id int); select pgherald.watch('late', mode => '{mode}');
                  alter table t attach partition late for values from (1000) to (2000)"
             ))
             .await;
-        let due = "refresh_due from pgherald.watched where relation = 't'::regclass";
-        assert_ne!(witness.get(&format!("select {due}")).await, "null", "{mode}");
-        witness.run("select * from pgherald.refresh()").await;
-        assert_eq!(witness.get(&format!("select {due}")).await, "null", "{mode}");
-        assert_eq!(witness.says("insert into late values (1000, 7)").await, [r#"t INSERT 7 ["1000"]"#], "{mode}");
-        // the other way round: what was detached is silent, as PostgreSQL takes its copies of row triggers back
-        witness.run("alter table t detach partition late; select * from pgherald.refresh()").await;
-        assert_eq!(witness.says("insert into late values (1001, 7)").await, Vec::<String>::new(), "{mode}");
-        witness.run("drop table late").await;
+            let due = "refresh_due from pgherald.watched where relation = 't'::regclass";
+            assert_ne!(witness.get(&format!("select {due}")).await, "null", "{mode}");
+            witness.run("select * from pgherald.refresh()").await;
+            assert_eq!(witness.get(&format!("select {due}")).await, "null", "{mode}");
+            assert_eq!(witness.says("insert into late values (1000, 7)").await, [r#"t INSERT 7 ["1000"]"#], "{mode}");
+            // the other way round: what was detached is silent, as PostgreSQL takes its copies of row triggers back
+            witness.run("alter table t detach partition late; select * from pgherald.refresh()").await;
+            assert_eq!(witness.says("insert into late values (1001, 7)").await, Vec::<String>::new(), "{mode}");
+            witness.run("drop table late").await;
+        }
+        // there and back between the modes
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'statement')").await, "changed");
+        assert_eq!(witness.says("insert into t1 values (60, 7), (61, 7)").await, [r#"t INSERT 7 ["60","61"]"#]);
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "unchanged");
+        assert_eq!(
+            witness.says("insert into t1 values (70, 7), (71, 7)").await,
+            [r#"t INSERT 7 ["70"]"#, r#"t INSERT 7 ["71"]"#]
+        );
+        assert_eq!(witness.dropped().await, 0);
     }
-    // there and back between the modes
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'statement')").await, "changed");
-    assert_eq!(witness.says("insert into t1 values (60, 7), (61, 7)").await, [r#"t INSERT 7 ["60","61"]"#]);
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "unchanged");
-    assert_eq!(
-        witness.says("insert into t1 values (70, 7), (71, 7)").await,
-        [r#"t INSERT 7 ["70"]"#, r#"t INSERT 7 ["71"]"#]
-    );
-    assert_eq!(witness.dropped().await, 0);
 }
 
 #[tokio::test]
 async fn replicas_are_silent_unless_asked() {
-    let mut witness = Witness::new(
-        "create table t (id int primary key, project_id int) partition by range (id);
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(
+            transport,
+            "create table t (id int primary key, project_id int) partition by range (id);
          create table t1 partition of t default; select pgherald.watch('t', mode => 'row')",
-    )
-    .await;
-    let replica = |id: i32| {
-        format!("begin; set local session_replication_role = replica; insert into t values ({id}, 7); commit")
-    };
-    assert_eq!(witness.says(&replica(1)).await, Vec::<String>::new());
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "changed");
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "unchanged");
-    assert_eq!(witness.says(&replica(2)).await, [r#"t INSERT 7 ["2"]"#]);
-    let truncate = "begin; set local session_replication_role = replica; truncate t; commit";
-    assert_eq!(witness.says(truncate).await, ["t DELETE * null"]);
-    assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
-    assert_eq!(witness.says(&replica(3)).await, Vec::<String>::new());
+        )
+        .await;
+        let replica = |id: i32| {
+            format!("begin; set local session_replication_role = replica; insert into t values ({id}, 7); commit")
+        };
+        assert_eq!(witness.says(&replica(1)).await, Vec::<String>::new());
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "changed");
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'row', always => true)").await, "unchanged");
+        assert_eq!(witness.says(&replica(2)).await, [r#"t INSERT 7 ["2"]"#]);
+        let truncate = "begin; set local session_replication_role = replica; truncate t; commit";
+        assert_eq!(witness.says(truncate).await, ["t DELETE * null"]);
+        assert_eq!(witness.get("pgherald.watch('t', mode => 'row')").await, "changed");
+        assert_eq!(witness.says(&replica(3)).await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
 async fn a_refresh_follows_renamed_columns() {
-    let mut witness = Witness::new(COMMENTS).await;
-    witness
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(transport, COMMENTS).await;
+        witness
         .run(
             "create table t (id int primary key, project_id int, a int, b text);
              select pgherald.watch('t', id => array['a'], columns => array['b', 'a'], include => array['b']);
@@ -201,42 +220,50 @@ async fn a_refresh_follows_renamed_columns() {
              insert into t values (1, 7, 5, 'x'); insert into comments values (1, 1)",
         )
         .await;
-    assert_eq!(witness.dropped().await, 2);
-    assert_eq!(
-        witness.get("select string_agg(refresh_due, ' ') from pgherald.watched").await.matches("has no column").count(),
-        2
-    );
-    let outcomes = "select string_agg(outcome, ' ') from pgherald.refresh()";
-    assert_eq!(witness.get(outcomes).await, "changed changed");
-    assert_eq!(witness.get(outcomes).await, "unchanged unchanged");
-    assert_eq!(witness.get("select count(refresh_due) from pgherald.watched").await, "0");
-    witness.payloads().await;
-    assert_eq!(witness.says("insert into t values (2, 7, 6, 'y')").await, [r#"t INSERT 7 ["6"]"#]);
-    assert_eq!(witness.says("insert into comments values (2, 1)").await, [r#"comments INSERT 7 ["2"]"#]);
-    let options = "select concat(project, id, columns, include) from pgherald.watched where relation = ";
-    assert_eq!(witness.get(&format!("{options} 't'::regclass")).await, "Project->Id{A}{bb,A}{bb}");
-    assert_eq!(witness.get(&format!("{options} 'comments'::regclass")).await, "tid->lid->pid{cid}");
-    // retyped: counted, due, repaired
-    witness.run("alter table t alter \"Project->Id\" type text; insert into t values (3, 'seven', 7)").await;
-    assert_eq!(witness.dropped().await, 3);
-    assert!(
-        witness
-            .get("select refresh_due from pgherald.watched where relation = 't'::regclass")
-            .await
-            .contains("functions")
-    );
-    witness.run("select * from pgherald.refresh()").await;
-    assert_eq!(witness.says("insert into t values (4, 'seven', 8)").await, [r#"t INSERT seven ["8"]"#]);
+        assert_eq!(witness.dropped().await, 2);
+        assert_eq!(
+            witness
+                .get("select string_agg(refresh_due, ' ') from pgherald.watched")
+                .await
+                .matches("has no column")
+                .count(),
+            2
+        );
+        let outcomes = "select string_agg(outcome, ' ') from pgherald.refresh()";
+        assert_eq!(witness.get(outcomes).await, "changed changed");
+        assert_eq!(witness.get(outcomes).await, "unchanged unchanged");
+        assert_eq!(witness.get("select count(refresh_due) from pgherald.watched").await, "0");
+        witness.payloads().await;
+        assert_eq!(witness.says("insert into t values (2, 7, 6, 'y')").await, [r#"t INSERT 7 ["6"]"#]);
+        assert_eq!(witness.says("insert into comments values (2, 1)").await, [r#"comments INSERT 7 ["2"]"#]);
+        let options = "select concat(project, id, columns, include) from pgherald.watched where relation = ";
+        assert_eq!(witness.get(&format!("{options} 't'::regclass")).await, "Project->Id{A}{bb,A}{bb}");
+        assert_eq!(witness.get(&format!("{options} 'comments'::regclass")).await, "tid->lid->pid{cid}");
+        // retyped: counted, due, repaired
+        witness.run("alter table t alter \"Project->Id\" type text; insert into t values (3, 'seven', 7)").await;
+        assert_eq!(witness.dropped().await, 3);
+        assert!(
+            witness
+                .get("select refresh_due from pgherald.watched where relation = 't'::regclass")
+                .await
+                .contains("functions")
+        );
+        witness.run("select * from pgherald.refresh()").await;
+        assert_eq!(witness.says("insert into t values (4, 'seven', 8)").await, [r#"t INSERT seven ["8"]"#]);
+    }
 }
 
 #[tokio::test]
 async fn children_are_told_directly_and_through_their_mother() {
-    for mode in ["statement", "row"] {
-        let mut witness = Witness::new(&format!(
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(
+            transport,
+            &format!(
             "create table mother (id int primary key, project_id int); create table child (more text) inherits (mother);
              create table own (id int primary key) inherits (mother); select pgherald.watch('own', resource => 'own');
              select pgherald.watch('mother', mode => '{mode}')"
-        ))
+        ),
+        )
         .await;
         assert_eq!(witness.says("insert into child values (1, 7)").await, [r#"mother INSERT 7 ["1"]"#], "{mode}");
         assert_eq!(witness.says("insert into own values (2, 7)").await, [r#"own INSERT 7 ["2"]"#], "{mode}");
@@ -285,8 +312,8 @@ async fn the_plan_is_what_watch_does_and_takes_no_lock() {
 
 #[tokio::test]
 async fn what_reads_differently_has_changed() {
-    for mode in ["statement", "row"] {
-        let mut witness = Witness::new(&format!(
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(transport, &format!(
             "create table t (id int primary key, project_id numeric, a numeric, b text);
              select pgherald.watch('t', columns => array['a'], mode => '{mode}'); insert into t select i, 7, 1, 'x' from generate_series(1, 2) i"
         ))
@@ -301,38 +328,47 @@ async fn what_reads_differently_has_changed() {
 
 #[tokio::test]
 async fn a_row_that_is_turned_away_from_its_new_partition_is_told() {
-    let mut witness = Witness::new(
-        "create table pt (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(
+            transport,
+            "create table pt (id int, project_id int, primary key (id, project_id)) partition by list (project_id);
          create table pt1 partition of pt for values in (1); create table pt2 partition of pt for values in (2);
          create function no() returns trigger language plpgsql as 'begin return null; end';
          create trigger no before insert on pt2 for each row execute function no();
          insert into pt select i, 1 from generate_series(1, 4) i; select pgherald.watch('pt', max_ids => 2)",
-    )
-    .await;
-    assert_eq!(witness.says("update pt set project_id = 2 where id = 1").await, [r#"pt UPDATE 1 ["1:1"]"#]);
-    assert_eq!(witness.says("update pt set project_id = 2").await, ["pt UPDATE 1 null"]);
-    assert!(witness.says("update pt set project_id = 2").await.is_empty());
+        )
+        .await;
+        assert_eq!(witness.says("update pt set project_id = 2 where id = 1").await, [r#"pt UPDATE 1 ["1:1"]"#]);
+        assert_eq!(witness.says("update pt set project_id = 2").await, ["pt UPDATE 1 null"]);
+        assert!(witness.says("update pt set project_id = 2").await.is_empty());
+    }
 }
 
 #[tokio::test]
 async fn merge_that_moves_one_of_several_rows_of_a_name_is_told_since_15() {
-    let mut witness = Witness::new(
-        "create table pt (id int, reg int, project_id int, primary key (id, reg)) partition by list (reg);
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(
+            transport,
+            "create table pt (id int, reg int, project_id int, primary key (id, reg)) partition by list (reg);
          create table pt1 partition of pt for values in (0); create table pt2 partition of pt default;
          insert into pt values (1, 0, 10), (1, 2, 20); select pgherald.watch('pt', id => array['id'])",
-    )
-    .await;
-    let merge = "merge into pt using (values (0), (2)) v(reg) on pt.reg = v.reg
+        )
+        .await;
+        let merge = "merge into pt using (values (0), (2)) v(reg) on pt.reg = v.reg
         when matched and pt.reg = 0 then update set reg = 5 when matched then update set project_id = 20";
-    assert_eq!(witness.says(merge).await, ["pt UPDATE * null"]);
+        assert_eq!(witness.says(merge).await, ["pt UPDATE * null"]);
+    }
 }
 
 /// Beneath the MERGE other partitioned tables are updated, before the row moves and after.
 #[tokio::test]
 async fn merge_that_moves_rows_is_told_whatever_happens_beneath_it_since_15() {
-    for event in ["before update", "after delete"] {
-        let mut witness = Witness::new(&format!(
-            "create table pt (id int primary key, project_id int) partition by range (id);
+    for transport in TRANSPORTS {
+        for event in ["before update", "after delete"] {
+            let mut witness = Witness::by(
+                transport,
+                &format!(
+                    "create table pt (id int primary key, project_id int) partition by range (id);
              create table pt1 partition of pt for values from (0) to (10); create table pt2 partition of pt default;
              create table counts (id int primary key, project_id int, n int) partition by list (id);
              create table counts1 partition of counts default;
@@ -341,59 +377,69 @@ async fn merge_that_moves_rows_is_told_whatever_happens_beneath_it_since_15() {
              create trigger zz {event} on pt for each row execute function counted();
              insert into pt values (1, 7); insert into counts values (1, 5, 0);
              select pgherald.watch('pt'), pgherald.watch('counts')"
-        ))
-        .await;
-        let merge = |from: i32, to: i32| {
-            format!(
-                "merge into pt using (values ({from})) v(id) on pt.id = v.id when matched then update set id = {to}"
+                ),
             )
-        };
-        let mut said = witness.says(&merge(1, 20)).await;
-        said.dedup();
-        assert_eq!(said, [r#"counts UPDATE 5 ["1"]"#, "pt UPDATE * null"], "{event}");
-        // what comes later is told as ever, in the same transaction too
-        let two = format!("begin; {}; update pt set project_id = 7; commit", merge(20, 2));
-        let said = witness.says(&two).await;
-        assert!(said.contains(&r#"pt UPDATE 7 ["2"]"#.to_owned()), "{event}: {said:?}");
-        assert_eq!(witness.says("update counts set n = 0").await, [r#"counts UPDATE 5 ["1"]"#], "{event}");
-        assert_eq!(witness.dropped().await, 0, "{event}");
+            .await;
+            let merge = |from: i32, to: i32| {
+                format!(
+                    "merge into pt using (values ({from})) v(id) on pt.id = v.id when matched then update set id = {to}"
+                )
+            };
+            let mut said = witness.says(&merge(1, 20)).await;
+            said.dedup();
+            assert_eq!(said, [r#"counts UPDATE 5 ["1"]"#, "pt UPDATE * null"], "{event}");
+            // what comes later is told as ever, in the same transaction too
+            let two = format!("begin; {}; update pt set project_id = 7; commit", merge(20, 2));
+            let said = witness.says(&two).await;
+            assert!(said.contains(&r#"pt UPDATE 7 ["2"]"#.to_owned()), "{event}: {said:?}");
+            assert_eq!(witness.says("update counts set n = 0").await, [r#"counts UPDATE 5 ["1"]"#], "{event}");
+            assert_eq!(witness.dropped().await, 0, "{event}");
+        }
     }
 }
 
 #[tokio::test]
 async fn a_project_without_a_name_is_no_project() {
-    let mut witness =
-        Witness::new("create table t (id int primary key, project_id text); select pgherald.watch('t')").await;
-    assert_eq!(witness.says("insert into t values (1, '')").await, ["t INSERT * null"]);
-    assert_eq!(
-        witness.says("insert into t values (2, ''), (3, 'a')").await,
-        ["t INSERT * null", r#"t INSERT a ["3"]"#]
-    );
-    assert_eq!(witness.says("select pgherald.notify('e', '1', 'UPDATE', '')").await, ["e UPDATE * null"]);
+    for transport in TRANSPORTS {
+        let mut witness =
+            Witness::by(transport, "create table t (id int primary key, project_id text); select pgherald.watch('t')")
+                .await;
+        assert_eq!(witness.says("insert into t values (1, '')").await, ["t INSERT * null"]);
+        assert_eq!(
+            witness.says("insert into t values (2, ''), (3, 'a')").await,
+            ["t INSERT * null", r#"t INSERT a ["3"]"#]
+        );
+        assert_eq!(witness.says("select pgherald.notify('e', '1', 'UPDATE', '')").await, ["e UPDATE * null"]);
+    }
 }
 
 #[tokio::test]
 async fn a_child_of_two_mothers_tells_for_one() {
-    let mut witness = Witness::new(
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(transport,
         "create table p1 (id int primary key, project_id int); create table p2 (id int primary key, project_id int);
          create table c () inherits (p1, p2); select pgherald.watch('p1')",
     )
     .await;
-    assert!(witness.fails("select pgherald.watch('p2')").await.contains("c below it tells in the name of"));
-    assert_eq!(witness.get("select string_agg(outcome, ',') from pgherald.refresh()").await, "unchanged");
-    witness.run("select pgherald.watch('c', id => array['id']); select pgherald.watch('p2')").await;
-    assert_eq!(witness.says("insert into c values (1, 7)").await, [r#"c INSERT 7 ["1"]"#]);
-    assert_eq!(witness.get("select string_agg(distinct outcome, ',') from pgherald.refresh()").await, "unchanged");
+        assert!(witness.fails("select pgherald.watch('p2')").await.contains("c below it tells in the name of"));
+        assert_eq!(witness.get("select string_agg(outcome, ',') from pgherald.refresh()").await, "unchanged");
+        witness.run("select pgherald.watch('c', id => array['id']); select pgherald.watch('p2')").await;
+        assert_eq!(witness.says("insert into c values (1, 7)").await, [r#"c INSERT 7 ["1"]"#]);
+        assert_eq!(witness.get("select string_agg(distinct outcome, ',') from pgherald.refresh()").await, "unchanged");
+    }
 }
 
 #[tokio::test]
 async fn a_grandchild_by_two_ways_is_one_table() {
-    for mode in ["statement", "row"] {
-        let mut witness = Witness::new(&format!(
-            "create table mother (id int primary key, project_id int); create table a () inherits (mother);
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(
+            transport,
+            &format!(
+                "create table mother (id int primary key, project_id int); create table a () inherits (mother);
              create table b () inherits (mother); create table c () inherits (a, b);
              select pgherald.watch('mother', mode => '{mode}')"
-        ))
+            ),
+        )
         .await;
         assert_eq!(
             witness.get("select concat(relations, ' ', triggers) from pgherald.watched").await,

@@ -1,6 +1,6 @@
 //! Nobody gains rights through pgherald: not by what stands in a table's comments, indexes or columns.
 
-use crate::witness::Witness;
+use crate::witness::{Transport, Witness};
 use crate::world::{Database, connect, unique};
 
 /// Code of the role's own that makes it a superuser, if only a superuser runs it.
@@ -175,6 +175,7 @@ async fn a_path_reads_what_the_installer_may_read() {
     database.run(&roles).await;
     let mut witness = Witness::on(
         database,
+        Transport::Notify,
         &format!(
             "set role {owner}; set search_path = {owner}; create table tasks (id int primary key, project_id int, secret text);
              create table notes (id int primary key, task_id int references tasks); insert into tasks values (1, 7)"

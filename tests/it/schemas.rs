@@ -7,12 +7,13 @@ use std::path::Path;
 use pgherald::scratch::Scratch;
 
 use crate::twins::{Twins, named};
-use crate::witness::Witness;
+use crate::witness::{Transport, Witness};
 use crate::world::options;
 
-/// Further arguments of `pgherald.watch`: each schema is played through with each of them, the two large ones with the
-/// first.
-const MODES: &[&str] = &["", ", mode => 'row'"];
+/// Further arguments of `pgherald.watch`, and the transport: each schema is played through in each of these ways, the two
+/// large ones without the second, and the larger of them in the first alone.
+const WAYS: [(&str, Transport); 3] =
+    [("", Transport::Notify), (", mode => 'row'", Transport::Notify), ("", Transport::Relay)];
 
 /// A schema, and what its application does first.
 struct Schema {
@@ -56,9 +57,13 @@ async fn play(schema: &Schema) {
     };
     // Without the name of the database, which contains pgherald's.
     let server = Scratch::start(&options().setting("log_line_prefix", "%m [%p] ")).await.unwrap();
-    let modes = if schema.tables > 50 { &MODES[..1] } else { MODES };
-    for mode in modes {
-        let mut twins = Twins::new(&server, &install).await;
+    let ways: &[_] = match schema.tables {
+        ..=50 => &WAYS,
+        51..=100 => &[WAYS[0], WAYS[2]],
+        _ => &WAYS[..1],
+    };
+    for &(mode, transport) in ways {
+        let mut twins = Twins::new(&server, transport, &install).await;
         let before = server.log().len();
 
         let watched = watch(&twins.watched, schema, mode).await;
@@ -84,7 +89,7 @@ async fn play(schema: &Schema) {
             twins.write(what, 0).await;
         }
         let (written, run, succeeded) = (twins.written.len(), twins.run, twins.succeeded);
-        println!("{}{mode}: {written} of {watched} tables, {succeeded} of {run} statements", schema.name);
+        println!("{}{mode} {transport:?}: {written} of {watched} tables, {succeeded} of {run} statements", schema.name);
         assert!(written >= schema.written, "{written} tables were written to: {:?}", twins.written);
 
         twins.watched.run("select pgherald.unwatch(relation) from pgherald.watched").await;

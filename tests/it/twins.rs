@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use pgherald::scratch::Scratch;
 use serde_json::Value;
 
-use crate::witness::Witness;
+use crate::witness::{Transport, Witness};
 use crate::world::Database;
 
 /// Table, project, id and version of a row; without a whole key it has no id.
@@ -49,13 +49,13 @@ pub struct Twins {
 }
 
 impl Twins {
-    /// Runs `install` in both; nothing is watched yet.
-    pub async fn new(server: &Scratch, install: &str) -> Twins {
+    /// Runs `install` in both; nothing is watched yet. The watched one tells by `transport`.
+    pub async fn new(server: &Scratch, transport: Transport, install: &str) -> Twins {
         let mut twins = Vec::new();
-        for _ in 0..2 {
+        for transport in [transport, Transport::Notify] {
             let database = Database::on(server.url()).await;
             let install = named(install, &database.url);
-            let witness = Witness::on(database, &install).await;
+            let witness = Witness::on(database, transport, &install).await;
             witness.run(include_str!("../schemas/play.sql")).await;
             twins.push(witness);
         }

@@ -1,8 +1,9 @@
 //! What the triggers say: a database, a writer, and a listener beside them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use pgherald::event::Invalidation;
 use pgherald::migrate;
@@ -12,23 +13,57 @@ use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use crate::description::description;
-use crate::world::{Database, Url};
+use crate::world::{Daemon, Database, Settings, Url, connect, until};
 
-/// The ways of watching in which the cases of [`told`] are run: what stands for `$mode` in their schemas, behind the
-/// other arguments of `pgherald.watch`.
-pub const MODES: &[&str] = &["", ", mode => 'row', max_ids => 10000"];
+/// How the triggers tell the daemons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Notify,
+    /// `pgherald.set_transport('relay')`, and a daemon that relays.
+    Relay,
+}
 
-/// Runs statements, one case after the other, in every mode. A case is a write and all that it changes, as [`rows`] has
+pub const TRANSPORTS: [Transport; 2] = [Transport::Notify, Transport::Relay];
+
+/// The modes of watching: what stands for `$mode` in schemas, behind the other arguments of `pgherald.watch`.
+pub const MODES: [&str; 2] = ["", ", mode => 'row', max_ids => 10000"];
+
+/// A way in which the cases of [`told`] are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    pub mode: &'static str,
+    pub transport: Transport,
+}
+
+/// Every mode by every transport.
+pub const WAYS: [Way; 4] = [
+    Way { mode: MODES[0], transport: Transport::Notify },
+    Way { mode: MODES[1], transport: Transport::Notify },
+    Way { mode: MODES[0], transport: Transport::Relay },
+    Way { mode: MODES[1], transport: Transport::Relay },
+];
+
+/// The same for schemas that take the name of a mode.
+pub const NAMED_WAYS: [Way; 4] = [
+    Way { mode: "statement", transport: Transport::Notify },
+    Way { mode: "row", transport: Transport::Notify },
+    Way { mode: "statement", transport: Transport::Relay },
+    Way { mode: "row", transport: Transport::Relay },
+];
+
+/// Runs statements, one case after the other, in every way. A case is a write and all that it changes, as [`rows`] has
 /// it: exactly that must be told, and nothing may be lost.
 pub async fn told(schema: &str, cases: &[(&str, &str)]) {
-    for mode in MODES {
-        let mut witness = Witness::new(&schema.replace("$mode", mode)).await;
+    let each = WAYS.map(|way| async move {
+        let Way { mode, transport } = way;
+        let mut witness = Witness::by(transport, &schema.replace("$mode", mode)).await;
         witness.payloads().await;
         for (sql, expected) in cases {
-            assert_eq!(witness.covers(&sql.replace("$mode", mode)).await, rows(expected, mode), "{mode} {sql}");
+            assert_eq!(witness.covers(&sql.replace("$mode", mode)).await, rows(expected, mode), "{way:?} {sql}");
         }
-        assert_eq!(witness.dropped().await, 0, "{mode}");
-    }
+        assert_eq!(witness.dropped().await, 0, "{way:?}");
+    });
+    join_all(each).await;
 }
 
 /// `tasks INSERT 7/1 7/2, words DELETE */*` as a set of `tasks INSERT 7/1` and so on: table, action, project and id, "*"
@@ -52,23 +87,54 @@ pub struct Witness {
     /// For more writers.
     pub url: Url,
     heard: mpsc::UnboundedReceiver<String>,
+    relay: Option<Relay>,
+}
+
+/// What sends on where the transport is relay.
+struct Relay {
+    /// A superuser's connection that no test changes.
+    client: Client,
+    _daemon: Daemon,
+}
+
+/// That somebody is there for the writers, and somebody relays.
+const RELAYED: &str = "select count(distinct objid) = 2 from pg_locks
+    where locktype = 'advisory' and classid = 7434 and objid in (1, 3) and granted
+      and database = (select oid from pg_database where datname = current_database())";
+
+impl Relay {
+    async fn start(url: &str) -> Relay {
+        let (client, daemon) =
+            (connect(url).await, Settings::new(url).set("authorize.claim", "projects").start().await);
+        let relayed = async || client.query_one(RELAYED, &[]).await.unwrap().get::<_, bool>(0);
+        until("the daemon to relay", relayed).await;
+        Relay { client, _daemon: daemon }
+    }
 }
 
 impl Witness {
     /// Migrates an empty database, and runs `sql` as its application.
     pub async fn new(sql: &str) -> Witness {
-        Self::on(Database::empty().await, sql).await
+        Self::by(Transport::Notify, sql).await
+    }
+
+    /// The same by this transport.
+    pub async fn by(transport: Transport, sql: &str) -> Witness {
+        Self::on(Database::empty().await, transport, sql).await
     }
 
     /// The same, with this database.
-    pub async fn on(database: Database, sql: &str) -> Witness {
+    pub async fn on(database: Database, transport: Transport, sql: &str) -> Witness {
         let Database { url, mut client } = database;
         migrate::run(&mut client, |_| {}).await.unwrap();
         client.batch_execute(sql).await.unwrap();
+        if transport == Transport::Relay {
+            connect(&url).await.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
+        }
         Self::of(Database { url, client }).await
     }
 
-    /// Listens in a database, whatever there is in it.
+    /// Listens in a database, whatever there is in it; with a daemon that relays, where it has need of one.
     pub async fn of(Database { url, client }: Database) -> Witness {
         let (listener, mut connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         let (sender, heard) = mpsc::unbounded_channel();
@@ -86,7 +152,20 @@ impl Witness {
             let _alive = listener;
             std::future::pending::<()>().await;
         });
-        Witness { client, url, heard }
+        let mut witness = Witness { client, url, heard, relay: None };
+        witness.begin_to_relay().await;
+        witness
+    }
+
+    /// Starts a daemon, if what there is in the database by now needs a relay.
+    pub async fn begin_to_relay(&mut self) {
+        let observer = connect(&self.url).await;
+        let installed = "select to_regprocedure('pgherald.relay_wanted()') is not null";
+        let wanted = observer.query_one(installed, &[]).await.unwrap().get(0)
+            && observer.query_one("select pgherald.relay_wanted()", &[]).await.unwrap().get(0);
+        if wanted {
+            self.relay = Some(Relay::start(&self.url).await);
+        }
     }
 
     /// Runs statements.
@@ -110,10 +189,16 @@ impl Witness {
         row.get::<_, Option<String>>(0).unwrap_or_else(|| "null".to_owned())
     }
 
-    /// The payloads of what has been committed so far.
+    /// The payloads of what has been committed so far. All of them have come by the transport that is set; where that is
+    /// the relay, those of a transaction in the order of the queue.
     pub async fn payloads(&mut self) -> Vec<String> {
-        self.run("notify cache_invalidate, 'end'").await;
-        let mut all = Vec::new();
+        match &self.relay {
+            None => self.run("notify cache_invalidate, 'end'").await,
+            Some(relay) => {
+                relay.client.batch_execute(r#"select pgherald.append(array['{"end":true}'])"#).await.unwrap();
+            }
+        }
+        let (mut all, mut last) = (Vec::new(), HashMap::new());
         loop {
             let next = tokio::time::timeout(Duration::from_secs(10), self.heard.recv());
             let payload = next.await.expect("waited 10 s for the end mark").unwrap();
@@ -121,6 +206,16 @@ impl Witness {
                 return all;
             }
             assert!(payload.len() <= 7999, "{} bytes", payload.len());
+            let event: Value = serde_json::from_str(&payload).unwrap();
+            assert_eq!(event["ordinal"].is_u64(), self.relay.is_some(), "{payload}");
+            let before = last.insert(event["cursor"].to_string(), event["ordinal"].as_u64());
+            assert!(
+                self.relay.is_none() || before.is_none_or(|id| id < event["ordinal"].as_u64()),
+                "{before:?} {payload}"
+            );
+            if event["end"] == true {
+                return all;
+            }
             all.push(payload);
         }
     }

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::Request;
 
 use crate::browser::Browser;
+use crate::witness::Transport;
 
 /// The longest that any fact is waited for. Far beyond what a slow machine needs, so that only a bug meets it.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -267,6 +268,17 @@ impl Daemon {
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
 
+    /// Waits until writers of the relay transport know that it is there, and its sessions were told of it.
+    pub async fn is_present(&self) {
+        until("the daemon to be present", async || self.metric("pgherald_relay_present").await == 1.0).await;
+    }
+
+    /// Waits until it relays, and is "awake" or "asleep".
+    pub async fn is_relay(&self, state: &str) {
+        let metric = format!("pgherald_relay_state{{state=\"{state}\"}}");
+        until(&format!("the relay to be {state}"), async || self.metric(&metric).await == 1.0).await;
+    }
+
     /// A handshake that may still be changed.
     pub fn request(&self, path: &str) -> Request<()> {
         format!("ws://{}{path}", self.address).into_client_request().unwrap()
@@ -288,6 +300,18 @@ pub struct World {
 impl World {
     pub async fn new() -> Self {
         Self::with(|settings| settings).await
+    }
+
+    /// By this transport.
+    pub async fn by(transport: Transport) -> Self {
+        if transport == Transport::Notify {
+            return Self::new().await;
+        }
+        let database = Database::sample().await;
+        database.run("select pgherald.set_transport('relay')").await;
+        let daemon = Settings::new(&database.url).start().await;
+        daemon.is_present().await;
+        Self { daemon, database }
     }
 
     pub async fn with(change: impl FnOnce(Settings) -> Settings) -> Self {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 
-use crate::witness::Witness;
+use crate::witness::{TRANSPORTS, Transport, Witness};
 use crate::world::{World, connect, unique};
 
 /// A key that is too long for one notification, so that `pgherald.split` is needed.
@@ -13,8 +13,13 @@ pub const WORDS: &str = "create table words (id text primary key, project_id int
 
 /// What the sessions are told first when `broken` has been done to the sample application and a role without any rights
 /// but to its tables then writes. The write commits, and `holds` is true afterwards.
-pub async fn first_told(broken: &str, write: &str, holds: &str) -> String {
-    let world = World::new().await;
+pub async fn first_told(transport: Transport, broken: &str, write: &str, holds: &str) -> String {
+    let world = World::by(transport).await;
+    first_told_in(world, broken, write, holds).await
+}
+
+/// The same in this world.
+pub async fn first_told_in(world: World, broken: &str, write: &str, holds: &str) -> String {
     let mut alice = world.daemon.browser("alice", "7").await;
     world.run(WORDS).await;
     let role = unique("writer");
@@ -34,23 +39,28 @@ pub async fn first_told(broken: &str, write: &str, holds: &str) -> String {
 }
 
 /// The number of losses, as the daemon reads it.
-const LOST: &str = "coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
+pub const LOST: &str = "coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
 
 /// Each of these costs one notification.
-async fn loses(cases: &[(&str, &str, &str)]) {
+pub async fn loses(transport: Transport, cases: &[(&str, &str, &str)]) {
     let each = cases.iter().map(|(broken, write, holds)| async move {
-        let told = first_told(broken, write, &format!("{holds} and {LOST} = 1")).await;
-        assert_eq!(told, "reconnect notification_dropped", "{broken}");
+        let told = first_told(transport, broken, write, &format!("{holds} and {LOST} = 1")).await;
+        assert_eq!(told, "reconnect notification_dropped", "{transport:?} {broken}");
     });
     join_all(each).await;
 }
 
-const DONE: &str = "update tasks set done = true where title like 'Choose%'";
-const IS_DONE: &str = "(select done from tasks where title like 'Choose%')";
+pub const DONE: &str = "update tasks set done = true where title like 'Choose%'";
+pub const IS_DONE: &str = "(select done from tasks where title like 'Choose%')";
+
+/// What needs more than the short cut.
+pub const LONG: (&str, &str) =
+    ("insert into words values (repeat('x', 9000), 7)", "exists (select from words where length(id) = 9000)");
 
 #[tokio::test]
 async fn columns_that_were_changed_beneath_us() {
-    loses(&[
+    for transport in TRANSPORTS {
+        loses(transport, &[
         ("alter table tasks rename project_id to project", DONE, IS_DONE),
         ("alter table tasks rename id to task_id", DONE, IS_DONE),
         ("alter table tasks drop column project_id", DONE, IS_DONE),
@@ -62,59 +72,69 @@ async fn columns_that_were_changed_beneath_us() {
         ("alter table tasks alter id drop identity; alter table tasks alter id type numeric using id + 1e30", DONE, IS_DONE),
     ])
     .await;
+    }
 }
 
 #[tokio::test]
 async fn rights_functions_and_casts_that_were_changed_beneath_us() {
-    let (long, is_long) =
-        ("insert into words values (repeat('x', 9000), 7)", "exists (select from words where length(id) = 9000)");
-    loses(&[
-        ("revoke execute on function pg_notify(text, text) from public", DONE, IS_DONE),
-        ("revoke execute on function pg_notification_queue_usage() from public", DONE, IS_DONE),
-        ("revoke execute on function pgherald.split(text[]) from public", long, is_long),
-        ("drop function pgherald.split", long, is_long),
-        (
-            "create or replace function pgherald.split(payloads text[]) returns text[] language plpgsql
+    let (long, is_long) = LONG;
+    loses(
+        Transport::Notify,
+        &[
+            ("revoke execute on function pg_notify(text, text) from public", DONE, IS_DONE),
+            ("revoke execute on function pg_notification_queue_usage() from public", DONE, IS_DONE),
+            ("revoke execute on function pgherald.split(text[]) from public", long, is_long),
+            ("drop function pgherald.split", long, is_long),
+            (
+                "create or replace function pgherald.split(payloads text[]) returns text[] language plpgsql
                  as 'begin raise exception ''broken''; end'",
-            long,
-            is_long,
-        ),
-        // casts of somebody else's between types of PostgreSQL's own, and one that PostgreSQL has itself
-        (
-            "create function boom(int8) returns text language plpgsql as 'begin raise ''hijacked''; end';
+                long,
+                is_long,
+            ),
+            // casts of somebody else's between types of PostgreSQL's own, and one that PostgreSQL has itself
+            (
+                "create function boom(int8) returns text language plpgsql as 'begin raise ''hijacked''; end';
              create cast (int8 as text) with function boom(int8)",
-            DONE,
-            IS_DONE,
-        ),
-        (
-            "create function boom(uuid) returns text language plpgsql as 'begin raise ''hijacked''; end';
+                DONE,
+                IS_DONE,
+            ),
+            (
+                "create function boom(uuid) returns text language plpgsql as 'begin raise ''hijacked''; end';
              create cast (uuid as text) with function boom(uuid)",
-            "update sprints set name = 'x' where project_id = 7",
-            "exists (select from sprints where name = 'x')",
-        ),
-    ])
+                "update sprints set name = 'x' where project_id = 7",
+                "exists (select from sprints where name = 'x')",
+            ),
+        ],
+    )
     .await;
 }
 
 #[tokio::test]
 async fn an_id_of_ten_kilobytes_is_told_as_the_whole_resource() {
-    let told = first_told("select 1", "insert into words values (repeat('x', 10240), 7)", &format!("{LOST} = 0")).await;
-    assert_eq!(told, "word INSERT 7/*");
-    let quotes = "insert into words values (repeat(E'\\x01\"\\\\', 10240), 7), ('b', 7)";
-    assert_eq!(first_told("select 1", quotes, &format!("{LOST} = 0")).await, "word INSERT 7/*");
+    for transport in TRANSPORTS {
+        for write in [
+            "insert into words values (repeat('x', 10240), 7)",
+            "insert into words values (repeat(E'\\x01\"\\\\', 10240), 7), ('b', 7)",
+        ] {
+            let told = first_told(transport, "select 1", write, &format!("{LOST} = 0")).await;
+            assert_eq!(told, "word INSERT 7/*", "{transport:?}");
+        }
+    }
 }
 
 #[tokio::test]
 async fn one_loss_in_a_transaction_takes_nothing_else_with_it() {
-    let world = World::new().await;
-    let mut alice = world.daemon.browser("alice", "7").await;
-    world.run("alter table sprints rename id to key; begin; update tasks set done = true where id = 1; update sprints set name = 'x'; update tasks set done = true where id = 2; commit").await;
-    let mut told = vec![alice.short().await, alice.short().await, alice.short().await];
-    told.sort();
-    assert_eq!(told, ["reconnect notification_dropped", "task UPDATE 7/1", "task UPDATE 7/2"]);
-    // and the next watch mends it
-    world.run("select pgherald.refresh(); update sprints set name = 'y' where project_id = 7").await;
-    while alice.short().await != "sprint UPDATE 7/00000000-0000-4000-8000-000000000007" {}
+    for transport in TRANSPORTS {
+        let world = World::by(transport).await;
+        let mut alice = world.daemon.browser("alice", "7").await;
+        world.run("alter table sprints rename id to key; begin; update tasks set done = true where id = 1; update sprints set name = 'x'; update tasks set done = true where id = 2; commit").await;
+        let mut told = vec![alice.short().await, alice.short().await, alice.short().await];
+        told.sort();
+        assert_eq!(told, ["reconnect notification_dropped", "task UPDATE 7/1", "task UPDATE 7/2"]);
+        // and the next watch mends it
+        world.run("select pgherald.refresh(); update sprints set name = 'y' where project_id = 7").await;
+        while alice.short().await != "sprint UPDATE 7/00000000-0000-4000-8000-000000000007" {}
+    }
 }
 
 #[tokio::test]
@@ -151,8 +171,10 @@ async fn a_loss_that_cannot_be_counted_is_told_all_the_same() {
         ("drop function pgherald.count_dropped(oid, text); alter table tasks rename project_id to p", done),
         ("drop sequence pgherald.dropped; alter table tasks rename project_id to p", done),
     ] {
-        let told = first_told(broken, write, "true").await;
-        assert!(told.ends_with("/*") || told == "reconnect notification_dropped", "{broken}: {told}");
+        for transport in TRANSPORTS {
+            let told = first_told(transport, broken, write, "true").await;
+            assert!(told.ends_with("/*") || told == "reconnect notification_dropped", "{transport:?} {broken}: {told}");
+        }
     }
 }
 
@@ -160,21 +182,24 @@ async fn a_loss_that_cannot_be_counted_is_told_all_the_same() {
 /// sessions learn an id that is none of theirs, and those of the right project learn nothing.
 #[tokio::test]
 async fn a_retyped_column_is_told_as_it_reads_or_counted() {
-    for (column, kind, value, reads) in [
-        ("project_id", "text", "1, '007'", "007/1"),
-        ("project_id", "numeric", "1, 7.6", "7.6/1"),
-        ("id", "text", "'007', 7", "7/007"),
-        ("id", "numeric", "1.5, 7", "7/1.5"),
-        ("id", "double precision", "1e-3, 7", "7/0.001"),
-        ("id", "jsonb", "'2.5', 7", "7/2.5"),
-    ] {
-        let setup = "create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')";
-        let mut witness = Witness::new(setup).await;
-        let retype = format!("alter table tasks alter {column} type {kind} using to_json({column})::text::{kind}");
-        witness.run(&retype).await;
-        let told = witness.covers(&format!("insert into tasks values ({value})")).await;
-        let whole = ["tasks INSERT 7/*".to_owned()].into();
-        let right = told == [format!("tasks INSERT {reads}")].into() || told == whole || witness.dropped().await == 1;
-        assert!(right, "{column} as {kind}: {told:?}");
+    for transport in TRANSPORTS {
+        for (column, kind, value, reads) in [
+            ("project_id", "text", "1, '007'", "007/1"),
+            ("project_id", "numeric", "1, 7.6", "7.6/1"),
+            ("id", "text", "'007', 7", "7/007"),
+            ("id", "numeric", "1.5, 7", "7/1.5"),
+            ("id", "double precision", "1e-3, 7", "7/0.001"),
+            ("id", "jsonb", "'2.5', 7", "7/2.5"),
+        ] {
+            let setup = "create table tasks (id int primary key, project_id int); select pgherald.watch('tasks')";
+            let mut witness = Witness::by(transport, setup).await;
+            let retype = format!("alter table tasks alter {column} type {kind} using to_json({column})::text::{kind}");
+            witness.run(&retype).await;
+            let told = witness.covers(&format!("insert into tasks values ({value})")).await;
+            let whole = ["tasks INSERT 7/*".to_owned()].into();
+            let right =
+                told == [format!("tasks INSERT {reads}")].into() || told == whole || witness.dropped().await == 1;
+            assert!(right, "{column} as {kind}: {told:?}");
+        }
     }
 }

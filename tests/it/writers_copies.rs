@@ -7,7 +7,7 @@ use pgherald::scratch::{Options, Scratch};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use crate::witness::{MODES, Witness, rows};
+use crate::witness::{Transport, WAYS, Way, Witness, rows};
 use crate::world::{Database, connect, options, server, until};
 
 /// Runs a program of PostgreSQL's that must succeed; what it printed.
@@ -38,7 +38,7 @@ async fn dumpable() -> (PathBuf, String, Option<Scratch>) {
 
 /// What is watched, and how; and every function of ours.
 async fn kit(client: &Client) -> Vec<String> {
-    let sql = "select w::text from pgherald.watched w union all
+    let sql = "select w::text from pgherald.watched w union all select transport from pgherald.transport union all
         select concat(oid::regprocedure, md5(prosrc), proconfig, prosecdef,
                 array(select a::text from aclexplode(coalesce(proacl, acldefault('f', proowner))) a order by 1)) from pg_proc where pronamespace = 'pgherald'::regnamespace
         order by 1";
@@ -60,23 +60,31 @@ const MORE: &str = "create table days (id int, project_id int, day int, primary 
 async fn a_dump_is_restored_in_silence_and_watched() {
     let (pg_dump, url, scratch) = dumpable().await;
     let beside = |name: &str| pg_dump.with_file_name(name);
-    for mode in MODES {
+    for Way { mode, transport } in WAYS {
         let source = Database::on(url.clone()).await.with_sample().await;
         let few = format!("{}, max_ids => 5", mode.replace(", max_ids => 10000", ""));
         source.run(&MORE.replace("$days", &few).replace("$mode", mode)).await;
+        let formats: &[&str] = match transport {
+            Transport::Notify => &["custom", "directory", "plain"],
+            Transport::Relay => &["custom", "plain"],
+        };
+        if transport == Transport::Relay {
+            source.run("select pgherald.set_transport('relay')").await;
+        }
         let expected = kit(&source.client).await;
         assert!(expected.len() > 35, "{expected:?}");
         let folder = tempfile::tempdir().unwrap();
-        for format in ["custom", "directory", "plain"] {
+        for format in formats {
             let file = folder.path().join(format);
             let file = file.to_str().unwrap();
             run(&pg_dump, &[&format!("--format={format}"), "--file", file, &source.url]).await;
             let mut witness = Witness::of(Database::on(url.clone()).await).await;
-            if format == "plain" {
+            if *format == "plain" {
                 run(&beside("psql"), &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, &witness.url]).await;
             } else {
                 run(&beside("pg_restore"), &["--exit-on-error", "--jobs=2", "--dbname", &witness.url, file]).await;
             }
+            witness.begin_to_relay().await;
             assert_eq!(witness.payloads().await, [""; 0], "{format}");
             assert_eq!(kit(&witness.client).await, expected, "{format}");
             assert_eq!(
@@ -98,6 +106,7 @@ async fn a_dump_is_restored_in_silence_and_watched() {
         let file = file.to_str().unwrap();
         let mut witness = Witness::of(Database::on(url.clone()).await).await;
         run(&beside("pg_restore"), &["--exit-on-error", "--dbname", &witness.url, file]).await;
+        witness.begin_to_relay().await;
         let url = witness.url.clone();
         let data = ["--exit-on-error", "--data-only", "--table=stamps", "--dbname", &url, file];
         witness.covers("truncate stamps").await;
@@ -120,7 +129,7 @@ const REPLICATED: &str = "create table tasks (id int primary key, project_id int
 #[tokio::test]
 async fn a_subscriber_applies_what_it_is_sent() {
     let scratch = Scratch::start(&options().setting("wal_level", "logical")).await.unwrap();
-    for (number, mode) in MODES.iter().enumerate() {
+    for (number, Way { mode, transport }) in WAYS.into_iter().enumerate() {
         let publisher = Database::on(scratch.url()).await;
         publisher.run(&format!("{REPLICATED} insert into tasks values (1, 7); insert into words values ('a', 7); create publication p for table tasks, words")).await;
         let slot = format!("select pg_create_logical_replication_slot('slot{number}', 'pgoutput')");
@@ -133,6 +142,9 @@ async fn a_subscriber_applies_what_it_is_sent() {
         let mut subscriber = Database::on(scratch.url()).await;
         migrate::run(&mut subscriber.client, |_| {}).await.unwrap();
         subscriber.run(&setup).await;
+        if transport == Transport::Relay {
+            subscriber.run("select pgherald.set_transport('relay')").await;
+        }
         let mut witness = Witness::of(subscriber).await;
         let from = publisher.url.replace("postgresql://postgres@", "").replace('/', ":");
         let [host, port, name] = from.split(':').collect::<Vec<_>>()[..] else { panic!("{from}") };

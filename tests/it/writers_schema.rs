@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::witness::{MODES, Witness, told};
+use crate::witness::{MODES, Transport, WAYS, Way, Witness, told};
 use crate::world::{connect, unique};
 
 const TABLES: &str = "create schema app; create schema other;
@@ -134,47 +134,60 @@ const MIGRATIONS: &[(&str, &str)] = &[
 #[tokio::test]
 async fn migrations_succeed_and_so_does_the_next_write() {
     for mode in MODES {
-        let role = unique("owner");
-        let mut witness = Witness::new(&format!("create role {role}")).await;
-        for (migration, write) in MIGRATIONS {
-            witness.run("drop schema if exists app, other, was_app cascade").await;
-            witness.run(&TABLES.replace("$mode", mode)).await;
-            witness.run(&format!("grant usage, create on schema app to {role}")).await;
-            // plans of before the migration
-            let writes = "update tasks set kind = 'a'; update days set id = id; update mother set id = id; update parents set kind = 'a'";
-            witness.run(writes).await;
-            // one by one: some cannot run in a transaction with others
-            for statement in migration.replace("$mode", mode).replace("$role", &role).split("; ") {
-                witness.run(statement).await;
-            }
-            witness.payloads().await;
-            let before = witness.dropped().await;
-            for statement in write.split("; ") {
-                witness.run(statement).await;
-            }
-            // told or counted, but for what is not watched at all
-            let silent =
-                write.starts_with("select") || write.contains("copied") || migration.contains("disable trigger all");
-            let noticed = !witness.covered().await.is_empty() || witness.dropped().await > before;
-            assert_eq!(noticed, !silent, "{migration}");
-            // whatever can still be watched is put right, at the latest with the second refresh
-            witness.run("select pgherald.refresh()").await;
-            let failed = witness.get("select count(*) from pgherald.refresh() where outcome = 'failed'").await;
-            let gone = ["drop id", "drop project_id", "constraint tasks_pkey"];
-            let cannot = gone.iter().any(|what| migration.contains(what)) && !migration.contains("add primary");
-            assert_eq!(failed, if cannot { "1" } else { "0" }, "{migration}");
-            for statement in write.split("; ").filter(|statement| !statement.contains("insert")) {
-                witness.run(statement).await;
-            }
-        }
-        witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
+        migrate(Way { mode, transport: Transport::Notify }, MIGRATIONS).await;
     }
+}
+
+/// Each of them in one of the modes.
+#[tokio::test]
+async fn migrations_succeed_and_so_does_the_next_write_by_relay() {
+    for (place, mode) in MODES.into_iter().enumerate() {
+        let half: Vec<_> = MIGRATIONS.iter().copied().skip(place).step_by(2).collect();
+        migrate(Way { mode, transport: Transport::Relay }, &half).await;
+    }
+}
+
+async fn migrate(Way { mode, transport }: Way, migrations: &[(&str, &str)]) {
+    let role = unique("owner");
+    let mut witness = Witness::by(transport, &format!("create role {role}")).await;
+    for (migration, write) in migrations {
+        witness.run("drop schema if exists app, other, was_app cascade").await;
+        witness.run(&TABLES.replace("$mode", mode)).await;
+        witness.run(&format!("grant usage, create on schema app to {role}")).await;
+        // plans of before the migration
+        let writes = "update tasks set kind = 'a'; update days set id = id; update mother set id = id; update parents set kind = 'a'";
+        witness.run(writes).await;
+        // one by one: some cannot run in a transaction with others
+        for statement in migration.replace("$mode", mode).replace("$role", &role).split("; ") {
+            witness.run(statement).await;
+        }
+        witness.payloads().await;
+        let before = witness.dropped().await;
+        for statement in write.split("; ") {
+            witness.run(statement).await;
+        }
+        // told or counted, but for what is not watched at all
+        let silent =
+            write.starts_with("select") || write.contains("copied") || migration.contains("disable trigger all");
+        let noticed = !witness.covered().await.is_empty() || witness.dropped().await > before;
+        assert_eq!(noticed, !silent, "{migration}");
+        // whatever can still be watched is put right, at the latest with the second refresh
+        witness.run("select pgherald.refresh()").await;
+        let failed = witness.get("select count(*) from pgherald.refresh() where outcome = 'failed'").await;
+        let gone = ["drop id", "drop project_id", "constraint tasks_pkey"];
+        let cannot = gone.iter().any(|what| migration.contains(what)) && !migration.contains("add primary");
+        assert_eq!(failed, if cannot { "1" } else { "0" }, "{migration}");
+        for statement in write.split("; ").filter(|statement| !statement.contains("insert")) {
+            witness.run(statement).await;
+        }
+    }
+    witness.run(&format!("drop owned by {role} cascade; drop role {role}")).await;
 }
 
 #[tokio::test]
 async fn a_partition_is_detached_concurrently_since_14() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TABLES.replace("$mode", mode)).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &TABLES.replace("$mode", mode)).await;
         witness.payloads().await;
         // an application that reads the parent meanwhile makes it wait for us, not us for it
         let reader = connect(&witness.url).await;

@@ -1,7 +1,7 @@
 //! No session of a writer is so odd that a write fails or goes untold.
 
 use crate::browser::Browser;
-use crate::witness::{MODES, Witness, rows, told};
+use crate::witness::{MODES, TRANSPORTS, Transport, WAYS, Way, Witness, rows, told};
 use crate::world::{Database, Settings, connect, server, unique};
 
 const TABLES: &str = r#"create table tasks (id int primary key, project_id int, title text);
@@ -32,53 +32,76 @@ fn changes(mode: &str) -> std::collections::BTreeSet<String> {
     all
 }
 
+/// What a session may be set to.
+const SETTINGS: &[&str] = &[
+    "set lock_timeout = '1ms'; set statement_timeout = '60s'",
+    "set standard_conforming_strings = off; set escape_string_warning = off; set backslash_quote = on",
+    "set backslash_quote = off",
+    "set quote_all_identifiers = on",
+    "set row_security = off",
+    "set default_transaction_read_only = on",
+    "set default_transaction_isolation = serializable; set default_transaction_deferrable = on",
+    "set plpgsql.variable_conflict = 'use_variable'; set plpgsql.extra_errors = 'all'",
+    "set plpgsql.variable_conflict = 'error'; set plpgsql.extra_warnings = 'all'; set plpgsql.print_strict_params = on",
+    "set check_function_bodies = off; set array_nulls = off; set transform_null_equals = on",
+    "set client_encoding = 'LATIN1'",
+    "set client_encoding = 'SQL_ASCII'",
+    "set client_min_messages = log; set log_min_messages = debug1",
+    "set search_path = ''",
+    "set search_path = pg_temp",
+    "set search_path = nowhere, \"$user\"",
+    "set datestyle = 'German'; set timezone = 'Asia/Kathmandu'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'; set extra_float_digits = -15",
+    "set plan_cache_mode = force_generic_plan; set jit_above_cost = 0; set jit_optimize_above_cost = -1; set jit_inline_above_cost = -1; set parallel_setup_cost = 0; set parallel_tuple_cost = 0",
+    "set enable_hashagg = off; set enable_sort = off; set work_mem = '64kB'; set enable_seqscan = off; set jit = off",
+    "set pgherald.nonsense = 'x'; set pgherald.origin = ''",
+];
+
+async fn settings_of_a_session(Way { mode, transport }: Way, all: impl Iterator<Item = &'static str>) {
+    let mut witness = Witness::by(transport, "").await;
+    for settings in all {
+        witness.run(&TABLES.replace("$mode", mode)).await;
+        witness.payloads().await;
+        // a writer of its own: what is compiled and planned in this session was so under these settings
+        let writer = connect(&witness.url).await;
+        writer.batch_execute(settings).await.unwrap();
+        // without standard strings a backslash needs another one
+        let doubled = settings.contains("conforming");
+        let writes = if doubled { WRITES.replace(r"'c:\'", r"'c:\\'") } else { WRITES.to_owned() };
+        writer.batch_execute(&writes).await.unwrap_or_else(|error| panic!("{settings}: {error:?}"));
+        assert_eq!(witness.covered().await, changes(mode), "{mode} {settings}");
+        // watching and telling by hand, in such a session
+        let calls = "begin read write; select pgherald.unwatch('public.words'), pgherald.watch('public.tasks', '*', resource => 'r'), pgherald.watch('public.words'), pgherald.notify('n', '1', 'UPDATE', '7'), pgherald.refresh(); insert into public.words values ('z', '7'); commit";
+        writer.batch_execute(calls).await.unwrap_or_else(|error| panic!("{settings}: {error:?}"));
+        assert_eq!(witness.covered().await, rows("n UPDATE 7/1, words INSERT 7/z", mode), "{settings}");
+        assert_eq!(witness.dropped().await, 0, "{settings}");
+        let drop = r#"drop table tasks, words, "Back\slash 'n ""quote"""; select pgherald.drop_unused()"#;
+        witness.run(drop).await;
+    }
+}
+
 #[tokio::test]
 async fn settings_of_the_writers_session() {
-    for mode in MODES {
-        for settings in [
-            "set lock_timeout = '1ms'; set statement_timeout = '60s'",
-            "set standard_conforming_strings = off; set escape_string_warning = off; set backslash_quote = on",
-            "set backslash_quote = off",
-            "set quote_all_identifiers = on",
-            "set row_security = off",
-            "set default_transaction_read_only = on",
-            "set default_transaction_isolation = serializable; set default_transaction_deferrable = on",
-            "set plpgsql.variable_conflict = 'use_variable'; set plpgsql.extra_errors = 'all'",
-            "set plpgsql.variable_conflict = 'error'; set plpgsql.extra_warnings = 'all'; set plpgsql.print_strict_params = on",
-            "set check_function_bodies = off; set array_nulls = off; set transform_null_equals = on",
-            "set client_encoding = 'LATIN1'",
-            "set client_encoding = 'SQL_ASCII'",
-            "set client_min_messages = log; set log_min_messages = debug1",
-            "set search_path = ''",
-            "set search_path = pg_temp",
-            "set search_path = nowhere, \"$user\"",
-            "set datestyle = 'German'; set timezone = 'Asia/Kathmandu'; set intervalstyle = 'iso_8601'; set bytea_output = 'escape'; set extra_float_digits = -15",
-            "set plan_cache_mode = force_generic_plan; set jit_above_cost = 0; set jit_optimize_above_cost = -1; set jit_inline_above_cost = -1; set parallel_setup_cost = 0; set parallel_tuple_cost = 0",
-            "set enable_hashagg = off; set enable_sort = off; set work_mem = '64kB'; set enable_seqscan = off; set jit = off",
-            "set pgherald.nonsense = 'x'; set pgherald.origin = ''",
-        ] {
-            // a writer of its own: what is compiled and planned in this session was so under these settings
-            let mut witness = Witness::new(&TABLES.replace("$mode", mode)).await;
-            let writer = connect(&witness.url).await;
-            writer.batch_execute(settings).await.unwrap();
-            // without standard strings a backslash needs another one
-            let doubled = settings.contains("conforming");
-            let writes = if doubled { WRITES.replace(r"'c:\'", r"'c:\\'") } else { WRITES.to_owned() };
-            writer.batch_execute(&writes).await.unwrap_or_else(|error| panic!("{settings}: {error:?}"));
-            assert_eq!(witness.covered().await, changes(mode), "{mode} {settings}");
-            // watching and telling by hand, in such a session
-            let calls = "begin read write; select pgherald.unwatch('public.words'), pgherald.watch('public.tasks', '*', resource => 'r'), pgherald.watch('public.words'), pgherald.notify('n', '1', 'UPDATE', '7'), pgherald.refresh(); insert into public.words values ('z', '7'); commit";
-            writer.batch_execute(calls).await.unwrap_or_else(|error| panic!("{settings}: {error:?}"));
-            assert_eq!(witness.covered().await, rows("n UPDATE 7/1, words INSERT 7/z", mode), "{settings}");
-            assert_eq!(witness.dropped().await, 0, "{settings}");
-        }
+    settings_of_a_session(Way { mode: MODES[0], transport: Transport::Notify }, SETTINGS.iter().copied()).await;
+}
+
+#[tokio::test]
+async fn settings_of_the_writers_session_in_row_mode() {
+    settings_of_a_session(Way { mode: MODES[1], transport: Transport::Notify }, SETTINGS.iter().copied()).await;
+}
+
+/// Each of them in one of the modes.
+#[tokio::test]
+async fn settings_of_the_writers_session_by_relay() {
+    for (place, mode) in MODES.into_iter().enumerate() {
+        let way = Way { mode, transport: Transport::Relay };
+        settings_of_a_session(way, SETTINGS.iter().copied().skip(place).step_by(2)).await;
     }
 }
 
 #[tokio::test]
 async fn origins_of_every_kind() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TABLES.replace("$mode", mode)).await;
+    for &Way { mode, transport } in &WAYS[..3] {
+        let mut witness = Witness::by(transport, &TABLES.replace("$mode", mode)).await;
         let long = "😀".repeat(250_000);
         for (origin, sent) in [
             ("a".to_owned(), "a".to_owned()),
@@ -131,8 +154,8 @@ const TRAPS: &str = "create schema evil;
 
 #[tokio::test]
 async fn a_search_path_full_of_traps() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TABLES.replace("$mode", mode)).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &TABLES.replace("$mode", mode)).await;
         witness.run(TRAPS).await;
         let traps = "select (select count(*) from pg_proc where pronamespace = 'evil'::regnamespace) || ' ' ||
             (select count(*) from pg_operator where oprnamespace = 'evil'::regnamespace)";
@@ -161,9 +184,9 @@ async fn a_search_path_full_of_traps() {
 
 #[tokio::test]
 async fn writers_with_few_rights_and_tables_with_policies() {
-    for mode in MODES {
+    for Way { mode, transport } in WAYS {
         let (owner, writer) = (unique("owner"), unique("writer"));
-        let mut witness = Witness::new("").await;
+        let mut witness = Witness::by(transport, "").await;
         let setup = format!(
             "create role {owner}; create role {writer}; grant create on schema public to {owner}; set role {owner};
              create table tasks (id int primary key, project_id int, title text, who text default current_user);
@@ -213,7 +236,7 @@ async fn a_replica_is_silent() {
 
 #[tokio::test]
 async fn event_triggers_of_the_application() {
-    for mode in MODES {
+    for Way { mode, transport } in WAYS {
         let schema = "create table ddl (id serial primary key, project_id int default 7, tag text);
             create function noted() returns event_trigger language plpgsql as
                 'begin insert into public.ddl (tag) values (tg_tag); end';
@@ -221,7 +244,7 @@ async fn event_triggers_of_the_application() {
             create event trigger noted_end on ddl_command_end execute function noted();
             create event trigger noted_drop on sql_drop execute function noted();
             select pgherald.watch('ddl'$mode)";
-        let mut witness = Witness::new(&schema.replace("$mode", mode)).await;
+        let mut witness = Witness::by(transport, &schema.replace("$mode", mode)).await;
         witness.payloads().await;
         let noted = witness.covers("create table tasks (id int primary key, project_id int)").await;
         assert_eq!(noted.len(), 2, "{noted:?}");
@@ -322,8 +345,10 @@ async fn functions_with_definer_rights_run_nothing_of_their_callers() {
 /// A temporary type of the writer's stands before PostgreSQL's own.
 #[tokio::test]
 async fn temporary_types_of_the_writer_cost_no_notification() {
-    let mut witness = Witness::new("create table words (id text primary key, project_id int); select pgherald.watch('words');
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(transport, "create table words (id text primary key, project_id int); select pgherald.watch('words');
         create type pg_temp.text as enum ('x'); create type pg_temp.json as enum ('x'); create type pg_temp.regclass as enum ('x')").await;
-    let told = witness.covers("insert into words values (repeat('x', 9000), 7)").await;
-    assert_eq!(told, ["words INSERT 7/*".to_owned()].into());
+        let told = witness.covers("insert into words values (repeat('x', 9000), 7)").await;
+        assert_eq!(told, ["words INSERT 7/*".to_owned()].into());
+    }
 }

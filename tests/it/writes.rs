@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::SinkExt;
 use tokio_postgres::Client;
 
-use crate::witness::{MODES, Witness, rows, told};
+use crate::witness::{WAYS, Way, Witness, rows, told};
 
 const TASKS: &str = "create table tasks (id int primary key, project_id int, title text);
     create table notes (id text primary key, project_id text, task int);
@@ -140,8 +140,8 @@ async fn copy(client: &Client, sql: &str, lines: &str) {
 
 #[tokio::test]
 async fn copy_from_stdin() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TASKS.replace("$mode", mode)).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &TASKS.replace("$mode", mode)).await;
         copy(&witness.client, "copy tasks from stdin", "101\t7\ta\n102\t7\tb\n103\t7\tc\n").await;
         assert_eq!(witness.covered().await, rows("tasks INSERT 7/101 7/102 7/103", mode));
         // several projects, none, and columns in another order

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::witness::{MODES, Witness, rows, told};
+use crate::witness::{WAYS, Way, Witness, rows, told};
 
 const DAYS: &str =
     "create table days (id int, project_id int, day int, primary key (id, day)) partition by range (day);
@@ -143,8 +143,8 @@ async fn names_of_every_kind() {
     ];
     let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let literal = |name: &str| format!("'{}'", name.replace('\'', "''"));
-    for mode in MODES {
-        let mut witness = Witness::new("").await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, "").await;
         for (table, key, project) in &names {
             let (at, id, owner) = (quoted(table), quoted(key), quoted(project));
             witness

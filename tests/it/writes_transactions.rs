@@ -1,6 +1,6 @@
 //! What a transaction changes is told when it commits, in the order of its statements.
 
-use crate::witness::{MODES, Witness, summary, told};
+use crate::witness::{WAYS, Way, Witness, summary, told};
 use crate::world::connect;
 
 const TASKS: &str = "create table tasks (id int primary key, project_id int, title text);
@@ -53,8 +53,8 @@ async fn what_a_transaction_keeps_is_told_and_what_it_takes_back_is_not() {
 
 #[tokio::test]
 async fn statements_are_told_in_order_and_transactions_when_they_commit() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TASKS.replace("$mode", mode)).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &TASKS.replace("$mode", mode)).await;
         let order = async |witness: &mut Witness| -> Vec<String> {
             witness.payloads().await.iter().map(|payload| summary(payload)).collect()
         };
@@ -78,8 +78,8 @@ async fn statements_are_told_in_order_and_transactions_when_they_commit() {
 
 #[tokio::test]
 async fn writers_beside_each_other() {
-    for mode in MODES {
-        let mut witness = Witness::new(&TASKS.replace("$mode", mode)).await;
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, &TASKS.replace("$mode", mode)).await;
         let writers = (0..8).map(|writer| {
             let url = witness.url.clone();
             async move {

@@ -9,7 +9,11 @@ use proptest::sample::Index;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 
 use super::history::{OPEN, PROJECTS, SUBJECTS, Write};
-use crate::world::{Database, connect};
+use crate::witness::Transport;
+use crate::world::{Database, connect, until};
+
+/// The last payload of all, of nothing that anybody asks for.
+const END: &str = r#"{"resource":"end","action":"UPDATE","project_id":"-"}"#;
 
 /// Project and subject.
 pub type Members = BTreeSet<(usize, usize)>;
@@ -22,8 +26,10 @@ pub struct Change {
     pub resource: &'static str,
     /// `None` = any row.
     pub id: Option<String>,
-    /// At this place of its transaction.
+    /// At this place of its transaction, or when that was committed.
     pub members: Arc<Members>,
+    /// When it was written.
+    pub written: Arc<Members>,
 }
 
 /// What was committed.
@@ -60,7 +66,7 @@ pub struct Application {
 }
 
 impl Application {
-    pub async fn new() -> Self {
+    pub async fn new(transport: Transport) -> Self {
         let database = Database::sample().await;
         let projects: String = (1..=PROJECTS).map(|p| format!("insert into projects values ({p}, 'p{p}');")).collect();
         let members: Members = (1..=PROJECTS).flat_map(|p| (0..SUBJECTS).map(move |s| (p, s))).collect();
@@ -77,7 +83,7 @@ impl Application {
             others.push(connect(&database.url).await);
         }
         let payloads = listen(&database).await;
-        Self {
+        let application = Self {
             database,
             others,
             open: (0..OPEN).map(|_| None).collect(),
@@ -86,7 +92,39 @@ impl Application {
             next: 1,
             commits: Vec::new(),
             payloads,
-        }
+        };
+        application.switch(transport).await;
+        application
+    }
+
+    /// Sets the transport.
+    pub async fn switch(&self, to: Transport) {
+        self.database.run(&format!("select pgherald.set_transport('{to:?}')").to_lowercase()).await;
+    }
+
+    /// Kills connections by the start of their names, those of this database.
+    pub async fn kill(&self, name: &str) {
+        let kill = format!(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and application_name = '{name}'"
+        );
+        self.database.run(&kill).await;
+    }
+
+    /// Waits until all is delivered that ever will be; the payloads, in the order in which every daemon hears them.
+    pub async fn delivered(&self) -> Vec<String> {
+        until("the queue to be empty", async || {
+            let empty = "select not exists (select from pgherald.queue)";
+            self.database.client.query_one(empty, &[]).await.unwrap().get(0)
+        })
+        .await;
+        self.database.run(&format!("notify cache_invalidate, '{END}'")).await;
+        until("the last payload to be delivered", async || {
+            self.payloads.lock().unwrap().iter().any(|last| last == END)
+        })
+        .await;
+        let payloads = self.payloads.lock().unwrap();
+        payloads.iter().filter(|payload| *payload != END).cloned().collect()
     }
 
     pub fn is_member(&self, project: usize, subject: usize) -> bool {
@@ -167,7 +205,13 @@ impl Application {
         let members = Arc::clone(&self.members);
         let mut note = |project: usize, resource, id: Option<String>| {
             let project = (project > 0).then_some(project);
-            changes.push(Change { project, resource, id, members: Arc::clone(&members) });
+            changes.push(Change {
+                project,
+                resource,
+                id,
+                members: Arc::clone(&members),
+                written: Arc::clone(&members),
+            });
         };
         match write {
             Write::Insert { project, rows: count } => {
@@ -238,6 +282,7 @@ impl Application {
                     resource: "project_members",
                     id: Some(format!("{project}:s{subject}")),
                     members: Arc::clone(&self.members),
+                    written: Arc::clone(&self.members),
                 });
                 if *joins {
                     format!("insert into project_members values ({project}, 's{subject}');")
@@ -262,6 +307,7 @@ impl Application {
             resource: "marker",
             id: Some("1".into()),
             members: Arc::clone(&members),
+            written: Arc::clone(&members),
         };
         let changes = (1..=PROJECTS).map(change).collect();
         self.commits.push(Commit { transaction, said, changes, members: Arc::clone(&members) });

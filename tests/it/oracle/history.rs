@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
+use crate::witness::Transport;
+
 /// Projects are 1 to this, subjects and clients 0 to one less; two clients share subject 0.
 pub const PROJECTS: usize = 3;
 pub const SUBJECTS: usize = 4;
@@ -16,6 +18,8 @@ pub const OPEN: usize = 2;
 /// One case.
 #[derive(Clone, Debug)]
 pub struct History {
+    /// What the transport is at first.
+    pub transport: Transport,
     /// `limits.mailbox_frames`.
     pub mailbox_frames: usize,
     /// `limits.history_events`.
@@ -90,6 +94,17 @@ pub enum Step {
     Thaw {
         daemon: usize,
     },
+    /// `pgherald.set_transport`, with transactions open and rows in the queue.
+    Switch {
+        to: Transport,
+    },
+    /// The connections are killed by which daemons are the relay, or wait to be, or by which writers know that they are
+    /// there, or both; and this is committed before they have others.
+    Cut {
+        relay: bool,
+        presence: bool,
+        writes: Vec<Write>,
+    },
     /// It ends, by SIGTERM or at once, and another one takes its place.
     Restart {
         daemon: usize,
@@ -151,15 +166,32 @@ impl History {
         let mut runner = TestRunner::new_with_rng(Config::default(), rng);
         history().new_tree(&mut runner).unwrap().current()
     }
+
+    /// The same by way of a relay from the first to the last step.
+    pub fn by_relay(mut self) -> Self {
+        self.transport = Transport::Relay;
+        self.steps.retain(|step| !matches!(step, Step::Switch { .. }));
+        self
+    }
 }
 
 fn history() -> impl Strategy<Value = History> {
     let first = vec(vec(request(), 1..=3), CLIENTS..=CLIENTS);
     let mailbox_frames = prop_oneof![2 => Just(256), 2 => Just(24), 1 => Just(4)];
     let history_events = prop_oneof![4 => Just(10_000), 1 => Just(20)];
-    (mailbox_frames, history_events, first, vec(step(), 30..120)).prop_map(
-        |(mailbox_frames, history_events, first, steps)| History { mailbox_frames, history_events, first, steps },
+    (transport(), mailbox_frames, history_events, first, vec(step(), 30..120)).prop_map(
+        |(transport, mailbox_frames, history_events, first, steps)| History {
+            transport,
+            mailbox_frames,
+            history_events,
+            first,
+            steps,
+        },
     )
+}
+
+fn transport() -> impl Strategy<Value = Transport> {
+    prop_oneof![Just(Transport::Notify), Just(Transport::Relay)]
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -183,6 +215,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => daemon.clone().prop_map(|daemon| Step::Freeze { daemon }),
         10 => daemon.clone().prop_map(|daemon| Step::Thaw { daemon }),
         2 => (daemon, any::<bool>()).prop_map(|(daemon, gently)| Step::Restart { daemon, gently }),
+        5 => transport().prop_map(|to| Step::Switch { to }),
+        10 => (any::<bool>(), any::<bool>(), new(3)).prop_map(|(relay, presence, writes)| Step::Cut { relay, presence, writes }),
     ]
 }
 

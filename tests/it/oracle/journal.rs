@@ -1,4 +1,5 @@
-//! What was committed, in commit order: what the writers say, and what PostgreSQL delivered.
+//! What was committed, in commit order: what the writers say; and what PostgreSQL delivered, in the order in which every
+//! daemon hears it.
 
 use std::collections::HashMap;
 
@@ -6,7 +7,6 @@ use pgherald::event::{Invalidation, Scope};
 use pgherald::resource::ResourceNames;
 
 use super::application::{Application, Commit};
-use crate::world::until;
 
 /// A notification of the database and the id of it.
 pub type Place = (usize, usize);
@@ -14,6 +14,8 @@ pub type Place = (usize, usize);
 /// A payload with a cursor.
 pub struct Notification {
     pub transaction: u64,
+    /// Where it came by way of a relay.
+    pub ordinal: Option<u64>,
     pub resource: String,
     /// `None` = of every project.
     pub project: Option<usize>,
@@ -24,27 +26,25 @@ pub struct Notification {
 pub struct Journal {
     pub commits: Vec<Commit>,
     pub notifications: Vec<Notification>,
-    cursors: HashMap<(u64, usize), usize>,
+    cursors: HashMap<(u64, u64), usize>,
     by_transaction: HashMap<u64, usize>,
 }
 
 impl Journal {
-    /// Once the last commit has been delivered.
+    /// Once all has been delivered.
     pub async fn new(application: &Application) -> Self {
         let commits = application.commits.clone();
-        let last = commits.last().unwrap().transaction;
-        let mut notifications = Vec::new();
-        until("the last commit to be delivered", async || {
-            let payloads = application.payloads.lock().unwrap();
-            notifications = payloads.iter().filter_map(|payload| read(payload)).collect();
-            notifications.last().is_some_and(|notification: &Notification| notification.transaction == last)
-        })
-        .await;
+        let payloads = application.delivered().await;
+        let notifications: Vec<_> = payloads.iter().filter_map(|payload| read(payload)).collect();
         let (mut cursors, mut counts) = (HashMap::new(), HashMap::new());
         for (place, notification) in notifications.iter().enumerate() {
-            let ordinal = counts.entry(notification.transaction).or_insert(0);
-            cursors.insert((notification.transaction, *ordinal), place);
-            *ordinal += 1;
+            let ordinal = notification.ordinal.unwrap_or_else(|| {
+                let count = counts.entry(notification.transaction).or_insert(0);
+                *count += 1;
+                *count - 1
+            });
+            let known = cursors.insert((notification.transaction, ordinal), place);
+            assert_eq!(known, None, "delivered twice: {}.{ordinal}", notification.transaction);
         }
         let by_transaction = commits.iter().enumerate().map(|(place, commit)| (commit.transaction, place)).collect();
         Self { commits, notifications, cursors, by_transaction }
@@ -55,7 +55,7 @@ impl Journal {
         let mut parts = cursor.split('.').map(|part| part.parse().ok());
         let (transaction, ordinal) = (parts.next()??, parts.next()??);
         let place = parts.next().unwrap_or(Some(0))?;
-        let at = *self.cursors.get(&(transaction, usize::try_from(ordinal).ok()?))?;
+        let at = *self.cursors.get(&(transaction, ordinal))?;
         Some((at, usize::try_from(place).ok()?))
     }
 
@@ -97,5 +97,5 @@ fn read(payload: &str) -> Option<Notification> {
         Scope::EveryProject => None,
     };
     let (transaction, resource) = (change.transaction?, change.resource.to_string());
-    Some(Notification { transaction, resource, project, ids: change.ids })
+    Some(Notification { transaction, ordinal: change.ordinal, resource, project, ids: change.ids })
 }

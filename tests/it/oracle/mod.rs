@@ -17,8 +17,8 @@ use futures_util::{FutureExt, StreamExt, stream};
 
 use self::history::History;
 
-/// In a normal run.
-const CASES: u64 = 16;
+/// In a normal run, of each kind.
+const CASES: u64 = 12;
 /// Histories at once; most of their time is waiting.
 const AT_ONCE: usize = 3;
 
@@ -28,13 +28,23 @@ fn number(variable: &str) -> Option<u64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_happens_everybody_is_told_and_nobody_else() {
+    play(History::of).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_happens_everybody_is_told_by_way_of_a_relay() {
+    play(|seed| History::of(seed).by_relay()).await;
+}
+
+async fn play(history: impl Fn(u64) -> History) {
+    let history = &history;
     let (first, cases) = match number("PGHERALD_ORACLE_SEED") {
         Some(seed) => (seed, number("PGHERALD_ORACLE_CASES").unwrap_or(1)),
         None => (rand::random::<u64>() >> 16, number("PGHERALD_ORACLE_CASES").unwrap_or(CASES)),
     };
     let began = Instant::now();
     let cases = stream::iter(first..first + cases).map(|seed| async move {
-        let history = History::of(seed);
+        let history = history(seed);
         let told = AssertUnwindSafe(run::run(&history)).catch_unwind().await;
         let told = told.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();

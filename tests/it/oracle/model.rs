@@ -1,6 +1,7 @@
 //! What a client must have been told, and what it must not: judges a log.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::Value;
@@ -208,7 +209,9 @@ fn hear(
     Ok(())
 }
 
-/// Whether its subject was a member when it was changed. Who has become one again since may be told of it in live:
+/// Whether its subject was a member when it was changed. A relay sends rows in the order in which they were written:
+/// what was written before a member was removed, by a transaction of the same time, may come before the removal although
+/// it was committed after it. So by relay, and there alone, who was a member when it was written may see it, too. Who has become one again since may be told of it in live:
 /// nobody knows any more who was one in between. What was missed in the past is another matter.
 fn may_see(
     frame: &Frame<'_>,
@@ -227,7 +230,9 @@ fn may_see(
         let row = |ids: &Vec<&str>| change.id.as_ref().is_none_or(|id| ids.contains(&id.as_str()));
         concerns(change, frame.project, &[]) && change.resource == frame.resource && frame.ids.as_ref().is_none_or(row)
     });
-    if matching.into_iter().any(|change| change.members.contains(&here)) {
+    let relayed = journal.notifications[place.0].ordinal.is_some();
+    let member = |change: &Change| change.members.contains(&here) || relayed && change.written.contains(&here);
+    if matching.into_iter().any(member) {
         return Ok(());
     }
     let later = journal.commits[order..].iter().filter(|later| later.said <= at);
@@ -371,8 +376,13 @@ fn covers(event: &Event, project: usize, change: &Change) -> bool {
 
 /// Whether the marker that was committed then has been told, or what stands for it.
 pub fn covers_marker(log: &[(Instant, Event)], project: usize, said: Instant) -> bool {
-    let change =
-        Change { project: Some(project), resource: "marker", id: Some("1".into()), members: std::sync::Arc::default() };
+    let change = Change {
+        project: Some(project),
+        resource: "marker",
+        id: Some("1".into()),
+        members: Arc::default(),
+        written: Arc::default(),
+    };
     log.iter().any(|(at, event)| *at >= said && covers(event, project, &change))
 }
 

@@ -39,7 +39,7 @@ pub async fn run(history: &History) -> Told {
 
 impl Play {
     async fn new(history: &History) -> Self {
-        let application = Application::new().await;
+        let application = Application::new(history.transport).await;
         let url = &application.database.url;
         let separator = if url.contains('?') { '&' } else { '?' };
         let (mut settings, mut daemons) = (Vec::new(), Vec::new());
@@ -106,11 +106,16 @@ impl Play {
             Step::Stall { client } => self.clients[*client].read(false),
             Step::Read { client } => self.clients[*client].read(true),
             Step::Deafen { daemon, writes } => {
-                let kill = format!(
-                    "select pg_terminate_backend(pid) from pg_stat_activity
-                     where datname = current_database() and application_name = 'ear{daemon}'"
-                );
-                self.application.database.run(&kill).await;
+                self.application.kill(&format!("ear{daemon}")).await;
+                self.application.write(writes, true).await;
+            }
+            Step::Switch { to } => self.application.switch(*to).await,
+            Step::Cut { relay, presence, writes } => {
+                for (_, name) in
+                    [(relay, "pgherald relay"), (presence, "pgherald presence")].into_iter().filter(|(cut, _)| **cut)
+                {
+                    self.application.kill(name).await;
+                }
                 self.application.write(writes, true).await;
             }
             Step::Freeze { daemon } => {
