@@ -16,8 +16,8 @@ begin
         raise exception 'cannot notify: action is %', coalesce(quote_literal(action), 'null')
             using errcode = 'invalid_parameter_value', hint = 'It may be INSERT, UPDATE or DELETE.';
     end if;
-    -- the emission
-    if (select t.transport from pgherald.transport t) = 'relay' then
+    -- the emission; who only reads may not append
+    if (select t.transport from pgherald.transport t) = 'relay' and current_setting('transaction_read_only') = 'off' then
         begin
             perform pgherald.append(pgherald.split(array[payload]));
         exception when others then

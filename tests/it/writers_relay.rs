@@ -87,6 +87,23 @@ async fn a_queue_that_is_locked() {
     while alice.short().await != "task UPDATE 7/2" {}
 }
 
+/// NOTIFY is allowed in a transaction that only reads, an append is not.
+#[tokio::test]
+async fn a_transaction_that_only_reads_may_tell() {
+    let mut witness = Witness::new("").await;
+    let call = "select pgherald.notify('task', '1', 'UPDATE', '7')";
+    let read_only = format!("begin read only; {call}; commit");
+    assert_eq!(witness.says(&read_only).await, [r#"task UPDATE 7 ["1"]"#]);
+
+    let world = World::by(Transport::Relay).await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run(&read_only).await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+    // one that has written may read only from then on
+    world.run("begin; update tasks set done = true where id = 1; set transaction read only; commit").await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+}
+
 #[tokio::test]
 async fn no_room_for_another_lock() {
     // where transactions may be prepared the relay stays awake: a bell needs a lock that nobody could get
