@@ -7,7 +7,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     payload pg_catalog.text;
     payloads pg_catalog.text[];
 $d$, e.declarations, body.declarations), concat(first, e.opening, case when usual is not null then format(e.at_once, usual[1], usual[2], usual[3]) end, statements, e.emission), everything)
-      from pgherald.transport t, pgherald.emission(t.transport) e
+      from pgherald.emission((select t.transport from pgherald.transport t)) e
 $$;
 revoke all on function pgherald.body(text, text, text, text, text[]) from public;
 grant execute on function pgherald.body(text, text, text, text, text[]) to public;

@@ -16,8 +16,9 @@ begin
     end if;
     perform pg_advisory_xact_lock(7434, 4);     -- calls of watch() end before, or see the new one
     select t.transport into known from pgherald.transport t;
-    if known <> set_transport.transport then
-        update pgherald.transport set transport = set_transport.transport, changed_at = clock_timestamp();
+    if known is distinct from set_transport.transport then
+        insert into pgherald.transport (transport) values (set_transport.transport)
+            on conflict (only_row) do update set transport = excluded.transport, changed_at = default;
     end if;
     -- all of them in any case: one may have been restored from elsewhere
     for watched in

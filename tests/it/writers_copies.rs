@@ -7,8 +7,8 @@ use pgherald::scratch::{Options, Scratch};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
-use crate::witness::{Transport, WAYS, Way, Witness, rows};
-use crate::world::{Database, connect, options, server, until};
+use crate::witness::{TRANSPORTS, Transport, WAYS, Way, Witness, rows};
+use crate::world::{Database, Settings, connect, options, server, until};
 
 /// Runs a program of PostgreSQL's that must succeed; what it printed.
 async fn run(program: &Path, arguments: &[&str]) -> String {
@@ -116,6 +116,43 @@ async fn a_dump_is_restored_in_silence_and_watched() {
         run(&beside("pg_restore"), &data).await;
         let told: Vec<_> = witness.covered().await.into_iter().collect();
         assert_eq!(told, ["st\"amp INSERT 7/2026-02-01 00:00:00+00"]);
+    }
+    if let Some(scratch) = scratch {
+        scratch.shutdown().await.unwrap();
+    }
+}
+
+/// As for a development server: with the functions of triggers that append, and without the row that says so.
+#[tokio::test]
+async fn a_dump_without_data_is_watched_by_the_transport_that_its_triggers_have() {
+    let (pg_dump, url, scratch) = dumpable().await;
+    for transport in TRANSPORTS {
+        let source = Database::on(url.clone()).await.with_sample().await;
+        if transport == Transport::Relay {
+            source.run("select pgherald.set_transport('relay')").await;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("schema");
+        let file = file.to_str().unwrap();
+        run(&pg_dump, &["--schema-only", "--file", file, &source.url]).await;
+        let restored = Database::on(url.clone()).await;
+        let psql = pg_dump.with_file_name("psql");
+        run(&psql, &["-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", file, &restored.url]).await;
+        restored.run("insert into projects values (7, 'p'); insert into project_members values (7, 'alice')").await;
+        let daemon = Settings::new(&restored.url).start().await;
+        daemon.is_present().await;
+        let mut alice = daemon.browser("alice", "7").await;
+        let insert = "insert into tasks (id, project_id, title) overriding system value values";
+        restored.run(&format!("{insert} (1, 7, 'a')")).await;
+        alice.hears(&["task INSERT 7/1"]).await;
+        // what is written anew fits the daemons, and so does whatever somebody chooses
+        restored.run(&format!("select pgherald.refresh(); {insert} (2, 7, 'b')")).await;
+        alice.hears(&["task INSERT 7/2"]).await;
+        for (n, chosen) in ["relay", "notify"].into_iter().enumerate() {
+            restored.run(&format!("select pgherald.set_transport('{chosen}')")).await;
+            restored.run(&format!("{insert} ({}, 7, 'c')", 3 + n)).await;
+            alice.hears(&[&format!("task INSERT 7/{}", 3 + n)]).await;
+        }
     }
     if let Some(scratch) = scratch {
         scratch.shutdown().await.unwrap();
