@@ -188,17 +188,19 @@ async fn locks_in_wrong_hands_delay_nothing() {
     let database = silent().await;
     let (role, url) = role(&database).await;
     let insider = connect(&url).await;
-    insider.batch_execute("select pg_advisory_lock_shared(7434, 1)").await.unwrap();
+    insider.batch_execute("select pg_advisory_lock_shared(7434, n) from unnest(array[1, 11, 12, 13]) n").await.unwrap();
     let daemon = start(&Settings::new(&database.url)).await;
     until_relays(&daemon).await;
     let mut alice = daemon.browser("alice", "7").await;
     hears_nothing_but_a_mark(&mut alice, &database).await;
-    // for longer than a daemon waits in one go
     for _ in 0..5 {
         sleep(Duration::from_millis(500)).await;
         hears_nothing_but_a_mark(&mut alice, &database).await;
     }
-    insider.batch_execute("select pg_advisory_unlock_shared(7434, 1)").await.unwrap();
+    insider
+        .batch_execute("select pg_advisory_unlock_shared(7434, n) from unnest(array[1, 11, 12, 13]) n")
+        .await
+        .unwrap();
     alice.hears(&["reconnect notification_dropped"]).await;
     hears_nothing_but_a_mark(&mut alice, &database).await;
 

@@ -33,10 +33,18 @@ async fn no_relay_sleeps_while_a_writer_is_in_flight_that_saw_it_awake() {
     let World { daemon, database } = relayed().await;
     let mut alice = daemon.browser("alice", "7").await;
     let writer = connect(&database.url).await;
-    // it rings, so that the relay is awake; what it writes next does not ring
-    until_state(&daemon, "asleep").await;
-    hears_nothing_but_a_mark(&mut alice, &database).await;
-    writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+    let saw_awake = "select count(*) from pg_locks where locktype = 'advisory' and classid = 7434 and objid = 2 and mode = 'ShareLock'
+                     and database = (select oid from pg_database where datname = current_database())";
+    until("a writer to see it awake", async || {
+        hears_nothing_but_a_mark(&mut alice, &database).await;
+        writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+        let saw = number(&database.client, saw_awake).await == 1;
+        if !saw {
+            writer.batch_execute("rollback").await.unwrap();
+        }
+        saw
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     assert_eq!(crate::relay_world::state(&daemon).await, "awake");
     writer.batch_execute("commit").await.unwrap();
