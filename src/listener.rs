@@ -129,6 +129,9 @@ impl Ear {
         for note in notes {
             if note.channel() == TRANSPORT_CHANNEL {
                 self.transport.notify_one();
+                // A change of members that lies in the queue is overtaken by what no longer goes there.
+                self.tell(&mut batch, received);
+                self.doubt(&Scope::EveryProject);
                 continue;
             }
             counter!(m::NOTIFICATIONS).increment(1);

@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::browser::Browser;
 use crate::event_source::{EventSource, request};
 use crate::proxy::Proxy;
+use crate::witness::{TRANSPORTS, Transport};
 use crate::world::{Daemon, Database, Settings, World, token, until};
 
 async fn session(daemon: &Daemon, subject: &str, project: &str) -> Browser {
@@ -34,7 +35,13 @@ async fn told(browser: &mut Browser) -> Vec<String> {
 
 #[tokio::test]
 async fn nothing_that_is_committed_with_or_after_the_removal_reaches_the_removed() {
-    let world = World::new().await;
+    for transport in TRANSPORTS {
+        removed_again_and_again(transport).await;
+    }
+}
+
+async fn removed_again_and_again(transport: Transport) {
+    let world = World::by(transport).await;
     let mut alice = session(&world.daemon, "alice", "7").await;
     world.run("insert into project_members values (8, 'carol')").await;
     world.run("insert into project_members values (7, 'carol')").await;
@@ -213,4 +220,23 @@ async fn ten_thousand_subscriptions_and_one_revocation_are_one_query() {
     assert_eq!(queries, ["pgherald_access_queries_total{kind=\"recheck\",result=\"denied\"} 1"]);
     let revoked: HashSet<usize> = (0..10_000).filter(|place| sessions[*place].projects().is_empty()).collect();
     assert_eq!(revoked, HashSet::from([76]));
+}
+
+/// The removal lies in the queue of a relay that stands still, and what is written after the switch does not.
+#[tokio::test]
+async fn who_was_removed_before_a_change_of_the_transport_is_told_nothing_after_it() {
+    let database = Database::sample().await;
+    database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
+    // nobody takes over while this lasts
+    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "60s");
+    let relay = settings.start().await;
+    relay.is_relay("asleep").await;
+    let other = settings.start().await;
+    other.is_present().await;
+    let mut carol = session(&other, "carol", "7").await;
+    relay.signal("STOP").await;
+    database.run("delete from project_members where user_id = 'carol'").await;
+    database.run("select pgherald.set_transport('notify'); update tasks set done = true where id = 1").await;
+    assert_eq!(carol.short().await, "revoked");
+    relay.signal("CONT").await;
 }
