@@ -36,10 +36,12 @@ const TRY_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, access: &Access) -> Infallible {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
+        let mut claimed = false;
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
             let (key, held) = take(claim).await?;
             let here = async {
                 claim.claimed(key).await?;
+                claimed = true;
                 tell_untold(database, hub, access).await?;
                 claim.watch(key, settings.heartbeat_interval).await
             };
@@ -53,6 +55,9 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         });
         let error = error.await;
         gauge!(m::RELAY_PRESENT).set(0.0);
+        if claimed {
+            backoff.reset();
+        }
         let delay = backoff.next_delay();
         warn!(%error, delay_ms = delay.as_millis(), "writers may take this daemon for gone, telling every session to refetch");
         tell_everyone(hub, access);

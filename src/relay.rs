@@ -81,12 +81,12 @@ impl Default for Pace {
     }
 }
 
-/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where that fails again and
-/// again, what is in the queue reaches nobody: so `fallback` tells everybody each time.
+/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where it is its
+/// turn and it can't, nobody can: what is in the queue comes late, and until then `fallback` tells everybody to refetch.
 pub async fn run(settings: &config::Database, database: &Database, pace: Pace, fallback: impl Fn()) -> Infallible {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
-        let mut worked = false;
+        let mut turn = Turn::default();
         let error = with_claim(settings, database, "pgherald relay", async |claim| {
             let mut looked = Instant::now();
             while !claim.try_lock(RELAY).await? {
@@ -98,20 +98,29 @@ pub async fn run(settings: &config::Database, database: &Database, pace: Pace, f
             }
             counter!(m::RELAY_ELECTIONS).increment(1);
             info!("this daemon is the relay");
-            Relay::new(claim, settings, pace).await?.run(&mut worked).await
+            turn = Turn::Elected;
+            Relay::new(claim, settings, pace).await?.run(&mut turn).await
         });
         let error = error.await;
         show_state("");
         gauge!(m::RELAY_WAITING).set(0.0);
-        if worked {
-            backoff.reset();
-        } else if backoff.ceiling() > BACKOFF_MIN {
-            fallback();
+        match turn {
+            Turn::Waiting => {}
+            Turn::Elected if has_queue(database).await => fallback(),
+            Turn::Elected => {}
+            Turn::Relaying => backoff.reset(),
         }
         let delay = backoff.next_delay();
         warn!(%error, delay_ms = delay.as_millis(), "lost the relay's connection, connecting again");
         sleep(delay).await;
     }
+}
+
+/// Whether there is a queue: a daemon may be left running after the schema was uninstalled.
+async fn has_queue(database: &Database) -> bool {
+    let queue = "select pg_catalog.to_regclass('pgherald.queue') is not null";
+    let found = database.query(queue, &[]).await;
+    found.is_ok_and(|rows| rows.first().is_some_and(|row| row.get(0)))
 }
 
 /// While it is another's turn: makes sure that there is another.
@@ -127,6 +136,18 @@ async fn end_hung(settings: &config::Database, database: &Database) {
         }
         Err(error) => warn!(%error, "the relay may have stopped, and its session can't be ended from here"),
     }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Turn {
+    /// Somebody else relays.
+    #[default]
+    Waiting,
+    /// Nobody else does, and nothing was done yet.
+    Elected,
+    /// One step at least.
+    Relaying,
 }
 
 fn show_state(state: &str) {
@@ -166,12 +187,12 @@ impl<'a> Relay<'a> {
         Ok(Self { claim, pace, step, two_phase, may_vacuum, asleep_interval, untidy: 0 })
     }
 
-    async fn run(mut self, worked: &mut bool) -> Result<Infallible, DatabaseError> {
+    async fn run(mut self, turn: &mut Turn) -> Result<Infallible, DatabaseError> {
         show_state("awake");
         let mut last_row = Instant::now();
         loop {
             let step = self.step(self.pace.patience).await?;
-            *worked = true;
+            *turn = Turn::Relaying;
             if step.taken > 0 {
                 last_row = Instant::now();
                 if self.untidy >= self.pace.tidy_rows {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use pgherald::scratch::Scratch;
 
 use crate::witness::{Transport, Witness};
-use crate::world::{Database, Settings, World, connect, options};
+use crate::world::{Database, Settings, World, connect, options, until};
 use crate::writers::{DONE, IS_DONE, LONG, LOST, first_told_in, loses};
 
 #[tokio::test]
@@ -251,4 +251,41 @@ async fn prepared_transactions() {
     assert_eq!(witness.dropped().await, 0);
     drop(witness);
     server.shutdown().await.unwrap();
+}
+
+/// Its daemon is there, so the writers append, and nothing comes of it.
+#[tokio::test]
+async fn a_relay_that_cannot_relay() {
+    let world = World::by(Transport::Relay).await;
+    let mut alice = world.daemon.browser("alice", "7").await;
+    world.run("alter function pgherald.relay(int, int) rename to unknown").await;
+    let relay = "select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name = 'pgherald relay'";
+    world.run(relay).await;
+    world.run("update tasks set done = true where id = 1").await;
+    alice.hears(&["reconnect notification_dropped"; 2]).await;
+    world.run("alter function pgherald.unknown(int, int) rename to relay").await;
+    while alice.short().await != "task UPDATE 7/1" {}
+}
+
+/// A connection that is lost now and then is not waited for longer each time.
+#[tokio::test]
+async fn connections_that_are_lost_again_and_again() {
+    let world = World::by(Transport::Relay).await;
+    let connections = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
+        where a.datname = current_database() and a.application_name like 'pgherald %' and l.locktype = 'advisory' and l.granted and l.objid in (1, 3)";
+    for _ in 0..12 {
+        let there = async || world.database.client.query_one(connections, &[]).await.unwrap().get::<_, i64>(0) == 2;
+        until("both connections", there).await;
+        world.daemon.is_present().await;
+        // one step at least
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        world.run("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'pgherald %'").await;
+        until("it to be noticed", async || !there().await).await;
+    }
+    let log = world.daemon.log();
+    let facts = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let delays: Vec<u64> =
+        facts.filter_map(|fact| fact["delay_ms"].to_string().trim_matches('"').parse().ok()).collect();
+    assert!(delays.len() >= 23 && delays.iter().all(|delay| *delay <= 100), "{delays:?} {log}");
 }
