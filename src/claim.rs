@@ -144,10 +144,11 @@ impl Claim<'_> {
     /// connection that is still there on our side. Also where somebody has it alone for whom we would wait for ever.
     pub async fn watch(&self, key: i32, interval: Duration) -> Result<Infallible, DatabaseError> {
         loop {
-            match self.look(key).await? {
-                (true, holder) if holder.is_none_or(|pid| pid == self.pid) => sleep(interval).await,
-                (true, _) => return Err(DatabaseError::new("another was first")),
-                (false, _) => return Err(DatabaseError::new("the server has forgotten a lock of ours")),
+            match self.look(key).await {
+                Ok((true, Some(pid))) if pid != self.pid => return Err(DatabaseError::new("another was first")),
+                Ok((false, _)) => return Err(DatabaseError::new("the server has forgotten a lock of ours")),
+                // where there is no answer nothing is known, and our own connection would end with the server
+                Ok((true, _)) | Err(_) => sleep(interval).await,
             }
         }
     }
