@@ -74,10 +74,12 @@ async fn percent(daemon: &Daemon, client: &tokio_postgres::Client, seconds: u64)
     let backend =
         "select pid from pg_stat_activity where application_name = 'pgherald relay' and datname = current_database()";
     let backend = number(client, backend).await;
-    let used = || cpu(backend) + cpu(i64::from(daemon.pid()));
+    let used = || [cpu(backend), cpu(i64::from(daemon.pid()))];
     let before = used();
     tokio::time::sleep(Duration::from_secs(seconds)).await;
-    (used() - before) as f64 / seconds as f64
+    let [backend, daemon] = [0, 1].map(|place| (used()[place] - before[place]) as f64 / seconds as f64);
+    println!("{backend} % of a core in PostgreSQL, {daemon} % in the daemon");
+    backend + daemon
 }
 
 #[cfg(target_os = "linux")]
@@ -86,7 +88,6 @@ async fn asleep_it_needs_no_processor() {
     let World { daemon, database } = relayed().await;
     until_state(&daemon, "asleep").await;
     let percent = percent(&daemon, &database.client, 3).await;
-    println!("asleep: {percent} % of a core");
     assert!(percent <= 2.0, "{percent} % of a core");
     assert_eq!(crate::relay_world::state(&daemon).await, "asleep");
 }
@@ -98,9 +99,8 @@ async fn awake_and_idle_it_needs_little() {
     let daemon = start(&Settings::new(&database.url)).await;
     until_relays(&daemon).await;
     let percent = percent(&daemon, &database.client, 4).await;
-    println!("awake and idle: {percent} % of a core");
     // 5 on an idle machine
-    assert!(percent <= 10.0, "{percent} % of a core");
+    assert!(percent <= 8.0, "{percent} % of a core");
     until("it to be awake", async || crate::relay_world::state(&daemon).await == "awake").await;
     drop((daemon, database));
     server.shutdown().await.unwrap();
