@@ -13,7 +13,7 @@ use crate::browser::Browser;
 use crate::event_source::{EventSource, request};
 use crate::proxy::Proxy;
 use crate::witness::{TRANSPORTS, Transport};
-use crate::world::{Daemon, Database, Settings, World, token, until};
+use crate::world::{Daemon, Database, Settings, World, connect, token, until};
 
 async fn session(daemon: &Daemon, subject: &str, project: &str) -> Browser {
     let mut browser = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token(subject))).await.unwrap();
@@ -239,4 +239,28 @@ async fn who_was_removed_before_a_change_of_the_transport_is_told_nothing_after_
     database.run("select pgherald.set_transport('notify'); update tasks set done = true where id = 1").await;
     assert_eq!(carol.short().await, "revoked");
     relay.signal("CONT").await;
+}
+
+/// By way of a relay they come as they were written, in turns; what is written after the removal's first change may have
+/// been committed after the removal.
+#[tokio::test]
+async fn what_lies_between_the_changes_of_the_transaction_that_removes_waits_with_them() {
+    let database = Database::sample().await;
+    database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
+    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "60s");
+    let relay = settings.start().await;
+    relay.is_relay("asleep").await;
+    let other = settings.start().await;
+    other.is_present().await;
+    let mut carol = session(&other, "carol", "7").await;
+    // all of it is sent on at once
+    relay.signal("STOP").await;
+    let (one, two) = (connect(&database.url).await, connect(&database.url).await);
+    one.batch_execute("begin; update tasks set done = true where id = 1").await.unwrap();
+    two.batch_execute("begin; update tasks set done = true where id = 2").await.unwrap();
+    one.batch_execute("delete from project_members where user_id = 'carol'; commit").await.unwrap();
+    two.batch_execute("commit").await.unwrap();
+    relay.signal("CONT").await;
+    assert_eq!(carol.short().await, "revoked");
+    assert_eq!(told(&mut carol).await, [""; 0]);
 }
