@@ -27,7 +27,7 @@ use crate::metrics as m;
 const BATCH_ROWS: i32 = 5000;
 /// The pause between two batches grows with what the last one brought: under load the writers need the processor more
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
-const PAUSE_SCALE: Duration = Duration::from_micros(600);
+const PAUSE_SCALE: Duration = Duration::from_micros(400);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
 /// When NOTIFY's own queue is half full because of a listener that does not read.
 const CONGESTED_PAUSE: Duration = Duration::from_millis(100);

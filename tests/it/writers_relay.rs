@@ -184,7 +184,7 @@ async fn settings_of_the_whole_database() {
     database.run("select pgherald.set_transport('relay')").await;
     let sets = "do $$ declare s text; begin
         foreach s in array array['default_transaction_isolation = serializable', 'default_transaction_deferrable = on',
-                'statement_timeout = 300', 'lock_timeout = 1', 'idle_in_transaction_session_timeout = 10', 'search_path = nowhere',
+                'statement_timeout = 2000', 'lock_timeout = 1', 'idle_in_transaction_session_timeout = 10', 'search_path = nowhere',
                 'session_replication_role = replica', 'row_security = off', 'synchronous_commit = on', 'quote_all_identifiers = on',
                 'standard_conforming_strings = off', 'client_min_messages = log', 'enable_seqscan = off', 'jit_above_cost = 0'] loop
             execute format('alter database %I set %s', current_database(), s);
