@@ -69,5 +69,5 @@ fuzz: ## Fuzz the frame codec for a minute (needs cargo-fuzz)
 bench-sessions: postgres ## What a session costs, beside a plain tokio-tungstenite server
 	cargo bench --locked --bench sessions
 
-bench-writes: postgres ## What the triggers cost the writers: 20 minutes, three with QUICK=1
+bench-writes: postgres ## What the triggers cost the writers: half an hour, five minutes with QUICK=1
 	cargo bench --locked --bench writes

@@ -96,10 +96,15 @@ async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<
     while !silent.is_empty() {
         sleep(interval).await;
         interval = (interval * 2).min(SILENT_INTERVAL_MAX);
-        let now = self::silent(database).await?;
+        // an answer that does not come tells nothing
+        let Ok(now) = self::silent(database).await else { continue };
+        let before = silent.len();
         silent.retain(|transaction| now.contains(transaction));
+        // not only after the last: one of them may take hours
+        if silent.len() < before {
+            tell_everyone(hub, access);
+        }
     }
-    tell_everyone(hub, access);
     Ok(())
 }
 

@@ -17,7 +17,7 @@ begin
         return;
     end if;
     if pg_sequence_last_value('pgherald.queue_ids')
-        - pg_sequence_last_value('pgherald.queue_relayed')
+        - coalesce(pg_sequence_last_value('pgherald.queue_relayed'), 10000000000)
         > pgherald.queue_limit()
     then
         raise exception 'the queue of the relay is full' using errcode = 'program_limit_exceeded',

@@ -8,9 +8,9 @@
 create or replace function pgherald.emission(transport text, out declarations text, out opening text, out at_once text, out emission text)
 language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
 declare
-    has_room text := format($s$pg_catalog.pg_sequence_last_value('pgherald.queue_slot'::pg_catalog.regclass) operator(pg_catalog.=) 0
+    has_room text := format($s$coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_slot'::pg_catalog.regclass), 0) operator(pg_catalog.=) 0
        and (pg_catalog.pg_sequence_last_value('pgherald.queue_ids'::pg_catalog.regclass) operator(pg_catalog.-)
-            pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'::pg_catalog.regclass) operator(pg_catalog.>) %s) is not true$s$, pgherald.queue_limit());
+            coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'::pg_catalog.regclass), 10000000000) operator(pg_catalog.>) %s) is not true$s$, pgherald.queue_limit());
 begin
     if transport = 'relay' then
         declarations := E'    awake pg_catalog.bool;\n';
@@ -20,12 +20,14 @@ begin
         return null;
     end if;
 $s$;
-        at_once := replace($s$    insert into pgherald.queue_0 (payload)
-    select %s
-      from %s
-     where %s
-       and <has_room>
-    returning pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;
+        -- not as a condition of the statement: that would lock the table where rows go to another
+        at_once := replace($s$    if <has_room> then
+        insert into pgherald.queue_0 (payload)
+        select %s
+          from %s
+         where %s
+        returning pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;
+    end if;
     if awake then
         return null;
     elsif not awake then

@@ -4,7 +4,7 @@
 create or replace function pgherald.recycle(max_bytes bigint, out taken bigint, out rotated boolean, out truncated boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
-    slot integer := pg_sequence_last_value('pgherald.queue_slot');
+    slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
     next integer;
     k integer;
     left_over boolean;

@@ -8,7 +8,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
     looks integer := 0;
-    slot integer := pg_sequence_last_value('pgherald.queue_slot');
+    slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
     -- the id that was given out last before we took any; read here first, because who drops the sequence locks it before the tables
     newest bigint := pg_sequence_last_value('pgherald.queue_ids');
     beyond bigint;          -- the first id that is left for the next step

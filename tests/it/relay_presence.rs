@@ -36,11 +36,12 @@ async fn a_transaction_that_told_nobody_is_made_good_when_it_has_ended() {
         until_relays(&daemon).await;
         let mut alice = daemon.browser("alice", "7").await;
         hears_nothing_but_a_mark(&mut alice, &database).await;
-        // one that is open tells what it writes from now on no more than before: it is told once, when all have ended
+        // one that is open tells what it writes from now on no more than before: it is told once it has ended, and each is
         first.batch_execute("update tasks set title = 'silent still' where id = 1").await.unwrap();
         sleep(A_WHILE).await;
         hears_nothing_but_a_mark(&mut alice, &database).await;
         first.batch_execute(end).await.unwrap();
+        alice.hears(&["reconnect notification_dropped"]).await;
         sleep(A_WHILE).await;
         hears_nothing_but_a_mark(&mut alice, &database).await;
         second.batch_execute(end).await.unwrap();

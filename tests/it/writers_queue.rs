@@ -72,7 +72,7 @@ async fn the_queue_of_a_relay_has_a_limit_before_anything_was_ever_taken_from_it
     database.run("select pgherald.set_transport('relay')").await;
     let stranger = connect(&database.url).await;
     stranger.batch_execute("select pg_advisory_lock(7434, 1), pg_advisory_lock(7434, 3)").await.unwrap();
-    let append = "select pgherald.append(array_agg('{}'::text)) from generate_series(1, 200001)";
+    let append = "select pgherald.append(array_agg('{}'::text)) from generate_series(1, 200010)";
     database.run(append).await;
     database.run("update tasks set done = true where id = 1").await;
     let lost = "select coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";

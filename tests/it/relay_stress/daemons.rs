@@ -20,13 +20,17 @@ impl Daemons {
         daemons
     }
 
-    /// Waits until both are present, and one is the relay and the other waits to follow. Before PostgreSQL 14 a session that
-    /// waits for a lock does not notice that its daemon is dead, and is counted too: so both are asked themselves.
+    /// Waits until both are present, and one is the relay.
     pub async fn settle(&self) {
         let client = connect(&self.url).await;
-        for key in [1, 3] {
-            until("two daemons that hold or wait", async || locks(&client, key, "ExclusiveLock").await >= 2).await;
-        }
+        until("two daemons with a lock each", async || {
+            let mut present = 0;
+            for key in pgherald::claim::PRESENT {
+                present += locks(&client, key, "ExclusiveLock").await;
+            }
+            present >= 2 && locks(&client, 3, "ExclusiveLock").await == 1
+        })
+        .await;
         for daemon in &self.both {
             until("the daemon to be present", async || daemon.metric("pgherald_relay_present").await > 0.0).await;
         }

@@ -37,17 +37,19 @@ const TABLES: &str = "
 /// The function of the trigger that is not a row's.
 const INSERTED: &str = "(select tgfoid from pg_trigger where tgrelid = 'notes'::regclass and (tgtype & 4) <> 0)";
 /// Before the trigger looks whether anybody lives, before it appends, between that and its try, and after it.
-const TRIGGER_NAPS: &[(&str, &str)] = &[
-    ("    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1)", "    perform public.nap();\n"),
-    ("        insert into pgherald.queue_0 (payload)", "        perform public.nap();\n"),
-    ("pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake", "public.nap() and "),
-    ("        if not awake then", "        perform public.nap();\n"),
+/// In the short cut and in the long way; how often each place is there.
+const TRIGGER_NAPS: &[(&str, &str, usize)] = &[
+    ("    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1)", "    perform public.nap();\n", 1),
+    ("        insert into pgherald.queue_0 (payload)", "        perform public.nap();\n", 2),
+    ("pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake", "public.nap() and ", 2),
+    ("    if awake then", "    perform public.nap();\n", 1),
+    ("        if not awake then", "        perform public.nap();\n", 1),
 ];
 /// The same in what several payloads go by.
-const APPEND_NAPS: &[(&str, &str)] = &[
-    ("    case pg_sequence_last_value('pgherald.queue_slot')", "    perform public.nap();\n"),
-    ("    if not pg_try_advisory_xact_lock_shared(7434, 2) then", "    perform public.nap();\n"),
-    ("        perform pgherald.ring();", "        perform public.nap();\n"),
+const APPEND_NAPS: &[(&str, &str, usize)] = &[
+    ("    case pg_sequence_last_value('pgherald.queue_slot')", "    perform public.nap();\n", 1),
+    ("    if not pg_try_advisory_xact_lock_shared(7434, 2) then", "    perform public.nap();\n", 1),
+    ("        perform pgherald.ring();", "        perform public.nap();\n", 1),
 ];
 const TRY: &str = "pg_try_advisory_xact_lock_shared(7434, 2)";
 
@@ -112,16 +114,16 @@ pub async fn locks(client: &Client, key: i32, mode: &str) -> i64 {
 }
 
 /// Puts naps into a function.
-async fn change(database: &Database, function: &str, locks: Locks, naps: &[(&str, &str)]) {
+async fn change(database: &Database, function: &str, locks: Locks, naps: &[(&str, &str, usize)]) {
     let definition = format!("select pg_get_functiondef({function})");
     let mut text: String = database.client.query_one(&definition, &[]).await.unwrap().get(0);
-    for (place, nap) in naps {
-        assert_eq!(text.matches(place).count(), 1, "{function} has other steps: {place}\n{text}");
+    for (place, nap, times) in naps {
+        assert_eq!(text.matches(place).count(), *times, "{function} has other steps: {place}\n{text}");
         text = text.replace(place, &format!("{nap}{place}"));
     }
     if locks == Locks::Glanced {
         let bare = text.replace(&format!("pg_catalog.{TRY}"), TRY);
-        assert_eq!(bare.matches(TRY).count(), 1, "{function}");
+        assert!(bare.contains(TRY), "{function}");
         text = bare.replace(TRY, "public.glance()");
     }
     database.run(&text).await;
