@@ -287,9 +287,12 @@ async fn connections_that_are_lost_again_and_again() {
         world.run("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'pgherald %'").await;
         until("it to be noticed", async || !there().await).await;
     }
-    let log = world.daemon.log();
-    let facts = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
-    let delays: Vec<u64> =
-        facts.filter_map(|fact| fact["delay_ms"].to_string().trim_matches('"').parse().ok()).collect();
-    assert!(delays.len() >= 23 && delays.iter().all(|delay| *delay <= 100), "{delays:?} {log}");
+    let delays = || -> Vec<u64> {
+        let log = world.daemon.log();
+        let facts = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        facts.filter_map(|fact| fact["delay_ms"].to_string().trim_matches('"').parse().ok()).collect()
+    };
+    until("each loss to be logged", async || delays().len() >= 23).await;
+    let delays = delays();
+    assert!(delays.iter().all(|delay| *delay <= 100), "{delays:?} {}", world.daemon.log());
 }
