@@ -2,6 +2,7 @@
 //! whether anybody lives. `sql/functions/append.sql` tells what the locks mean.
 //!
 //! A lock is tried again and again rather than waited for: whoever waits holds a snapshot, which keeps VACUUM from its work.
+//! Only behind writers a daemon waits ([`Claim::lock`]): they keep VACUUM from it themselves, and end.
 
 use std::convert::Infallible;
 use std::time::Duration;

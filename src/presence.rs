@@ -1,6 +1,6 @@
 //! Being there for writers of the relay transport: they append to the queue only while a daemon holds one of the locks
 //! [`PRESENT`], or waits for it. Whoever wrote before that has told nobody, so everybody is told to refetch: at once, and
-//! again when the last of those who were still writing has ended.
+//! again whenever one of those who were still writing has ended.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;

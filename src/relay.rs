@@ -1,4 +1,5 @@
-//! Sends on what writers have appended to the queue: one daemon does, the others wait to follow.
+//! Sends on what writers have appended to the queue: one daemon does, the others try ten times a second
+//! whether it is their turn.
 //!
 //! Awake it looks every millisecond, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
@@ -23,7 +24,7 @@ use crate::config;
 use crate::database::{Database, DatabaseError};
 use crate::metrics as m;
 
-/// Rows of one step. Two take turns with writers for the same disk and memory, so it ends soon.
+/// Rows of one step: few enough that it ends soon.
 const BATCH_ROWS: i32 = 5000;
 /// The pause between two batches grows with what the last one brought: under load the writers need the processor more
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
@@ -81,8 +82,9 @@ impl Default for Pace {
     }
 }
 
-/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where it is its
-/// turn and it can't, nobody can: what is in the queue comes late, and until then `fallback` tells everybody to refetch.
+/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where it has
+/// its turn and can't, nobody can: what is in the queue comes late, and until then `fallback` tells everybody to refetch.
+/// Nobody is told where no daemon gets as far as its turn.
 pub async fn run(settings: &config::Database, database: &Database, pace: Pace, fallback: impl Fn()) -> Infallible {
     let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {

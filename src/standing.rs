@@ -6,7 +6,7 @@ use tokio_postgres::{GenericClient, Row};
 const INSTALLED: &str = "select pg_catalog.to_regclass('pgherald.transport') is not null
     and pg_catalog.to_regprocedure('pgherald.recycle(bigint)') is not null";
 /// Of the session that relays another role than its own sees no more than that it is there. `waiting` is what writers
-/// compare with the limit: the relay keeps it within a thousand rows.
+/// compare with the limit: the relay keeps it within a hundred rows.
 const STANDING: &str = "with locks as (
         select l.objid, l.mode = 'ExclusiveLock' as exclusive, l.granted, l.pid from pg_catalog.pg_locks l
          where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2

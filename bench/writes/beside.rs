@@ -29,7 +29,7 @@ pub struct Beside {
 }
 
 impl Beside {
-    /// `flush` are options of every session.
+    /// The transport is relay at first, so that the daemon has begun to relay.
     pub async fn start() -> Result<Self> {
         let options = Options { path: std::env::var_os("PATH"), ..Options::default() }
             .setting("fsync", "on")

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 use tokio_postgres::Client;
 
 use crate::relay_world::{
-    dropped, hears_nothing_but_a_mark, number, queued, relayed, silent, start, state, until_relays, until_state,
+    dropped, forget, hears_nothing_but_a_mark, queued, relayed, silent, start, state, until_relays, until_state,
 };
 use crate::world::{Database, Settings, World, connect, unique, until};
 
@@ -17,12 +17,6 @@ async fn role(database: &Database) -> (String, String) {
     let mut url = reqwest::Url::parse(&database.url).unwrap();
     url.set_username(&role).unwrap();
     (role, url.into())
-}
-
-async fn forget(database: &Database, role: &str) {
-    let sessions = format!("select count(*) from pg_stat_activity where usename = '{role}'");
-    until("the role's sessions to end", async || number(&database.client, &sessions).await == 0).await;
-    database.run(&format!("drop owned by {role}; drop role {role}")).await;
 }
 
 async fn refused(client: &Client, sql: &str) -> String {

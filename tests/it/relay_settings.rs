@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::browser::Browser;
-use crate::relay_world::{dropped, hears_nothing_but_a_mark, number, queued, silent, start, until_relays, until_state};
+use crate::relay_world::{dropped, forget, hears_nothing_but_a_mark, queued, silent, start, until_relays, until_state};
 use crate::world::{Database, Settings, unique, until};
 
 /// A role that owns nothing and may relay, with these settings in this database; its URL.
@@ -24,12 +24,6 @@ async fn role(database: &Database, settings: &[&str]) -> (String, String) {
     let mut url = reqwest::Url::parse(&database.url).unwrap();
     url.set_username(&role).unwrap();
     (role, url.into())
-}
-
-async fn forget(database: &Database, role: &str) {
-    let sessions = format!("select count(*) from pg_stat_activity where usename = '{role}'");
-    until("the role's sessions to end", async || number(&database.client, &sessions).await == 0).await;
-    database.run(&format!("drop owned by {role}; drop role {role}")).await;
 }
 
 /// Whatever else: on a slow machine, the queries of the daemon's other connections may take longer than the role allows.

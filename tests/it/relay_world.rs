@@ -106,3 +106,10 @@ pub async fn hears_nothing_but_a_mark(browser: &mut Browser, database: &Database
     database.run("update tasks set done = not done where id = 2").await;
     browser.hears(&["task UPDATE 7/2"]).await;
 }
+
+/// Drops a role of the test's own, once its sessions have ended.
+pub async fn forget(database: &Database, role: &str) {
+    let sessions = format!("select count(*) from pg_stat_activity where usename = '{role}'");
+    until("the role's sessions to end", async || number(&database.client, &sessions).await == 0).await;
+    database.run(&format!("drop owned by {role}; drop role {role}")).await;
+}
