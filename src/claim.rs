@@ -38,7 +38,7 @@ const SETTINGS: &str = "select pg_catalog.set_config(s.name, v.value, false)
       join pg_catalog.pg_settings s on s.name = v.name";
 /// Who holds a lock alone, and whether a session holds it or waits for it. By way of the pool: the session itself may be waiting.
 const LOOK: &str =
-    "select coalesce(pg_catalog.bool_or(l.pid = $2), false), pg_catalog.max(l.pid) filter (where l.granted)
+    "select coalesce(pg_catalog.bool_or(l.pid = $2), false), pg_catalog.max(l.pid) filter (where l.granted), pg_catalog.count(*) = 0
       from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objid = $1 and l.objsubid = 2 and l.mode = 'ExclusiveLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())";
@@ -133,12 +133,13 @@ impl Claim<'_> {
     /// Waits until the lock is held or waited for here: from then on a writer's try fails.
     pub async fn claimed(&self, key: i32) -> Result<(), DatabaseError> {
         let asked = async {
-            while !self.look(key).await?.0 {
+            // an answer that does not come tells nothing
+            while !matches!(self.look(key).await, Ok((true, ..))) {
                 sleep(LOOK_INTERVAL).await;
             }
-            Ok(())
         };
-        timeout(self.limit, asked).await.unwrap_or_else(|_| Err(DatabaseError::new("the lock could not be waited for")))
+        let claimed = timeout(self.limit, asked).await;
+        claimed.map_err(|_| DatabaseError::new("the lock could not be waited for"))
     }
 
     /// Errors when the lock is neither held nor waited for, looking every `interval`: the server may have given up a
@@ -146,29 +147,25 @@ impl Claim<'_> {
     pub async fn watch(&self, key: i32, interval: Duration) -> Result<Infallible, DatabaseError> {
         loop {
             match self.look(key).await {
-                Ok((true, Some(pid))) if pid != self.pid => return Err(DatabaseError::new("another was first")),
-                Ok((false, _)) => return Err(DatabaseError::new("the server has forgotten a lock of ours")),
+                Ok((true, Some(pid), _)) if pid != self.pid => return Err(DatabaseError::new("another was first")),
+                Ok((false, ..)) => return Err(DatabaseError::new("the server has forgotten a lock of ours")),
                 // where there is no answer nothing is known, and our own connection would end with the server
-                Ok((true, _)) | Err(_) => sleep(interval).await,
+                Ok((true, ..)) | Err(_) => sleep(interval).await,
             }
         }
     }
 
-    /// Whether the lock is held or waited for here, and who holds it alone.
-    async fn look(&self, key: i32) -> Result<(bool, Option<i32>), DatabaseError> {
+    /// Whether the lock is held or waited for here, who holds it alone, and whether nobody does or waits to.
+    async fn look(&self, key: i32) -> Result<(bool, Option<i32>, bool), DatabaseError> {
         let asked: [(&(dyn ToSql + Sync), Type); 2] = [(&key.unsigned_abs(), Type::OID), (&self.pid, Type::INT4)];
         let rows = self.database.query(LOOK, &asked).await?;
         let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
-        Ok((row.get(0), row.get(1)))
+        Ok((row.get(0), row.get(1), row.get(2)))
     }
 
     /// Whether nobody has the lock alone, or waits to.
     pub async fn is_free(&self, key: i32) -> Result<bool, DatabaseError> {
-        let sql = "select not exists (select from pg_catalog.pg_locks l
-             where l.locktype = 'advisory' and l.classid = 7434 and l.objid = $1 and l.objsubid = 2 and l.mode = 'ExclusiveLock'
-               and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))";
-        let key: [(&(dyn ToSql + Sync), Type); 1] = [(&key.unsigned_abs(), Type::OID)];
-        Ok(self.within(self.client.query_typed_one(sql, &key)).await?.get(0))
+        Ok(self.look(key).await?.2)
     }
 
     /// Bounds a query that must not wait for anybody.

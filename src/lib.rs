@@ -85,10 +85,13 @@ pub mod access;
 pub mod claim;
 pub mod heartbeat;
 
+pub mod backlog;
 pub mod link;
 pub mod presence;
 pub mod relay;
 pub mod standing;
+
+pub mod turn;
 
 pub mod transport;
 

@@ -63,6 +63,8 @@ pub const RELAY_ROTATIONS: &str = "pgherald_relay_rotations_total";
 pub const RELAY_ELECTIONS: &str = "pgherald_relay_elections_total";
 /// Relays that did not move and were ended by this daemon.
 pub const RELAY_ENDED: &str = "pgherald_relay_hung_ended_total";
+/// Nobody relayed what was in the queue.
+pub const RELAY_STALLS: &str = "pgherald_relay_stalls_total";
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +120,7 @@ pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
     (RELAY_ROTATIONS, Kind::Counter, &[], "Times that new rows went to another of the queue's tables"),
     (RELAY_ELECTIONS, Kind::Counter, &[], "Times that this daemon became the relay"),
     (RELAY_ENDED, Kind::Counter, &[], "Relays that did not move and were ended by this daemon"),
+    (RELAY_STALLS, Kind::Counter, &[], "Times that the queue did not move and this daemon told all its sessions"),
 ];
 
 /// Histogram buckets in seconds: from a tenth of a millisecond, the best case of a local database, to the timeouts.

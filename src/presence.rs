@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
+use std::future::pending;
 use std::time::Duration;
 
 use metrics::gauge;
@@ -38,18 +39,27 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
     loop {
         let mut claimed = false;
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
-            let (key, held) = take(claim).await?;
+            let (key, held) = match take(claim).await? {
+                Some(taken) => taken,
+                None => tokio::select! {
+                    taken = wait(claim) => taken?,
+                    // writers see the others, and those whom they did not see have told nobody, of our sessions neither
+                    never = async { outlast(tell(database, hub, access).await, database, hub, access).await; pending().await } => never,
+                },
+            };
             let here = async {
                 claim.claimed(key).await?;
                 claimed = true;
-                tell_untold(database, hub, access).await?;
+                let silent = tell(database, hub, access).await;
+                gauge!(m::RELAY_PRESENT).set(1.0);
+                outlast(silent, database, hub, access).await;
                 claim.watch(key, settings.heartbeat_interval).await
             };
             let held = async {
                 if !held {
                     claim.lock(key).await?;
                 }
-                std::future::pending::<Result<Infallible, DatabaseError>>().await
+                pending::<Result<Infallible, DatabaseError>>().await
             };
             tokio::try_join!(here, held).map(|(never, _)| never)
         });
@@ -66,32 +76,48 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
 }
 
 /// One of the locks, and whether it is held. It is not where writers hold all that are left: they began when nobody was
-/// there, and only a lock that is waited for keeps more of them from it.
-async fn take(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
+/// there, and only a lock that is waited for keeps more of them from it. None: each is another daemon's.
+async fn take(claim: &Claim<'_>) -> Result<Option<(i32, bool)>, DatabaseError> {
+    for key in PRESENT {
+        if claim.try_lock(key).await? {
+            return Ok(Some((key, true)));
+        }
+    }
+    for key in PRESENT {
+        if claim.is_free(key).await? {
+            return Ok(Some((key, false)));
+        }
+    }
+    Ok(None)
+}
+
+async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
     loop {
-        for key in PRESENT {
-            if claim.try_lock(key).await? {
-                return Ok((key, true));
-            }
-        }
-        for key in PRESENT {
-            if claim.is_free(key).await? {
-                return Ok((key, false));
-            }
-        }
         sleep(TRY_INTERVAL).await;
+        if let Some(taken) = take(claim).await? {
+            return Ok(taken);
+        }
     }
 }
 
-/// Tells what was written while nobody was there.
-async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<(), DatabaseError> {
-    let mut silent = silent(database).await?;
+/// Tells what was written while nobody was there; gives back those who still write.
+async fn tell(database: &Database, hub: &Hub, access: &Access) -> BTreeSet<String> {
+    let silent = loop {
+        match silent(database).await {
+            Ok(silent) => break silent,
+            // nothing is lost meanwhile: writers see that we are there
+            Err(_) => sleep(SILENT_INTERVAL_MAX).await,
+        }
+    };
     tell_everyone(hub, access);
-    gauge!(m::RELAY_PRESENT).set(1.0);
-    if silent.is_empty() {
-        return Ok(());
+    silent
+}
+
+/// Tells what they wrote, when they have ended.
+async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, access: &Access) {
+    if !silent.is_empty() {
+        info!(transactions = silent.len(), "waiting for transactions that have told nobody of their changes");
     }
-    info!(transactions = silent.len(), "waiting for transactions that have told nobody of their changes");
     let mut interval = SILENT_INTERVAL_MIN;
     while !silent.is_empty() {
         sleep(interval).await;
@@ -105,7 +131,6 @@ async fn tell_untold(database: &Database, hub: &Hub, access: &Access) -> Result<
             tell_everyone(hub, access);
         }
     }
-    Ok(())
 }
 
 async fn silent(database: &Database) -> Result<BTreeSet<String>, DatabaseError> {

@@ -1,5 +1,4 @@
-//! Sends on what writers have appended to the queue: one daemon does, the others try ten times a second
-//! whether it is their turn.
+//! Sends on what writers have appended to the queue.
 //!
 //! Awake it looks every millisecond, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
@@ -16,12 +15,11 @@ use metrics::{counter, gauge, histogram};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
 use tokio_postgres::types::Type;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::backoff::Backoff;
-use crate::claim::{ASLEEP, Claim, RELAY, with_claim};
+use crate::claim::{ASLEEP, Claim};
 use crate::config;
-use crate::database::{Database, DatabaseError};
+use crate::database::DatabaseError;
 use crate::metrics as m;
 
 /// Rows of one step: few enough that it ends soon.
@@ -30,17 +28,12 @@ const BATCH_ROWS: i32 = 5000;
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
 const PAUSE_SCALE: Duration = Duration::from_micros(400);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// When NOTIFY's own queue is half full because of a listener that does not read.
+/// When NOTIFY's own queue is nearly full because of a listener that does not read.
 const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
 /// A relay that sleeps looks so often, so that others see that it lives. It must not find anything.
-const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(2);
+pub const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// The bell of a row that was found may still be on its way for so long.
 const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
-/// How often a daemon tries whether it is its turn.
-const TRY_INTERVAL: Duration = Duration::from_millis(100);
-/// Between two attempts to get a connection that can relay.
-const BACKOFF_MIN: Duration = Duration::from_millis(20);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// A tenth of the rows between two VACUUMs is enough for one when there is time.
 const TIDY_IDLE_SHARE: i64 = 10;
 
@@ -49,14 +42,6 @@ const TABLE_BYTES_MAX_BARE: i64 = 128 * 1024;
 /// Who may not is told so in the server's log, for each table, each time.
 const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') from pg_catalog.pg_class c
      where c.oid = 'pgherald.queue_0'::pg_catalog.regclass";
-
-/// Ends the session of a relay that has not asked for anything for `$1` milliseconds: its daemon was stopped, or its host
-/// has vanished. A role sees and ends its own sessions, or has pg_read_all_stats and pg_signal_backend.
-const END_HUNG: &str = "select a.pid, a.usename::text, pg_catalog.pg_terminate_backend(a.pid)
-      from pg_catalog.pg_locks l join pg_catalog.pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'advisory' and l.classid = 7434 and l.objid = 3 and l.objsubid = 2 and l.granted
-       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-       and a.state like 'idle%' and a.state_change < pg_catalog.clock_timestamp() - $1 * interval '1 ms'";
 
 /// How hurried it is. The default is for everybody; a test wants to see in seconds what is seldom.
 #[derive(Clone, Copy, Debug)]
@@ -82,77 +67,8 @@ impl Default for Pace {
     }
 }
 
-/// Waits until it is its turn, then relays for ever; and again when the connection was lost. Where it has
-/// its turn and can't, nobody can: what is in the queue comes late, and until then `fallback` tells everybody to refetch.
-/// Nobody is told where no daemon gets as far as its turn.
-pub async fn run(settings: &config::Database, database: &Database, pace: Pace, fallback: impl Fn()) -> Infallible {
-    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
-    loop {
-        let mut turn = Turn::default();
-        let error = with_claim(settings, database, "pgherald relay", async |claim| {
-            let mut looked = Instant::now();
-            while !claim.try_lock(RELAY).await? {
-                sleep(TRY_INTERVAL).await;
-                if looked.elapsed() >= settings.heartbeat_timeout / 2 {
-                    end_hung(settings, database).await;
-                    looked = Instant::now();
-                }
-            }
-            counter!(m::RELAY_ELECTIONS).increment(1);
-            info!("this daemon is the relay");
-            turn = Turn::Elected;
-            Relay::new(claim, settings, pace).await?.run(&mut turn).await
-        });
-        let error = error.await;
-        show_state("");
-        gauge!(m::RELAY_WAITING).set(0.0);
-        match turn {
-            Turn::Waiting => {}
-            Turn::Elected if has_queue(database).await => fallback(),
-            Turn::Elected => {}
-            Turn::Relaying => backoff.reset(),
-        }
-        let delay = backoff.next_delay();
-        warn!(%error, delay_ms = delay.as_millis(), "lost the relay's connection, connecting again");
-        sleep(delay).await;
-    }
-}
-
-/// Whether there is a queue: a daemon may be left running after the schema was uninstalled.
-async fn has_queue(database: &Database) -> bool {
-    let queue = "select pg_catalog.to_regclass('pgherald.queue') is not null";
-    let found = database.query(queue, &[]).await;
-    found.is_ok_and(|rows| rows.first().is_some_and(|row| row.get(0)))
-}
-
-/// While it is another's turn: makes sure that there is another.
-async fn end_hung(settings: &config::Database, database: &Database) {
-    let limit = i64::try_from(settings.heartbeat_timeout.as_millis()).unwrap_or(i64::MAX);
-    match database.query(END_HUNG, &[(&(limit as f64), Type::FLOAT8)]).await {
-        Ok(ended) => {
-            for row in ended {
-                let (pid, role): (i32, Option<&str>) = (row.get(0), row.get(1));
-                counter!(m::RELAY_ENDED).increment(1);
-                warn!(pid, role, "the relay did not move for {limit} ms: its session is ended, another takes over");
-            }
-        }
-        Err(error) => warn!(%error, "the relay may have stopped, and its session can't be ended from here"),
-    }
-}
-
-/// How far a connection has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Turn {
-    /// Somebody else relays.
-    #[default]
-    Waiting,
-    /// Nobody else does, and nothing was done yet.
-    Elected,
-    /// One step at least.
-    Relaying,
-}
-
-fn show_state(state: &str) {
+/// Shows that in the metrics: "awake", "asleep", or nothing of both.
+pub fn show_state(state: &str) {
     for known in ["awake", "asleep"] {
         gauge!(m::RELAY_STATE, "state" => known).set(f64::from(u8::from(state == known)));
     }
@@ -164,7 +80,9 @@ struct Step {
     waiting: i64,
 }
 
-struct Relay<'a> {
+/// Whoever has its turn.
+#[allow(missing_debug_implementations)]
+pub struct Relay<'a> {
     claim: &'a Claim<'a>,
     pace: Pace,
     step: Statement,
@@ -174,10 +92,13 @@ struct Relay<'a> {
     may_vacuum: bool,
     asleep_interval: Duration,
     untidy: i64,
+    /// NOTIFY's own queue is nearly full, and that was said.
+    congested: bool,
 }
 
 impl<'a> Relay<'a> {
-    async fn new(claim: &'a Claim<'a>, settings: &config::Database, pace: Pace) -> Result<Self, DatabaseError> {
+    /// On a connection that has the lock.
+    pub async fn new(claim: &'a Claim<'a>, settings: &config::Database, pace: Pace) -> Result<Self, DatabaseError> {
         claim.within(claim.client.batch_execute("listen pgherald_bell")).await?;
         let types = [Type::INT4, Type::INT4];
         let step = "select taken, waiting, seconds from pgherald.relay($1, $2)";
@@ -186,16 +107,18 @@ impl<'a> Relay<'a> {
         let two_phase = claim.within(claim.client.query_typed_one(two_phase, &[])).await?.get(0);
         let may_vacuum = claim.within(claim.client.query_typed_one(MAY_VACUUM, &[])).await?.get(0);
         let asleep_interval = ASLEEP_INTERVAL_MAX.min(settings.heartbeat_timeout / 2);
-        Ok(Self { claim, pace, step, two_phase, may_vacuum, asleep_interval, untidy: 0 })
+        Ok(Self { claim, pace, step, two_phase, may_vacuum, asleep_interval, untidy: 0, congested: false })
     }
 
-    async fn run(mut self, turn: &mut Turn) -> Result<Infallible, DatabaseError> {
+    /// Relays for ever; `moved` is set once it has done a step.
+    pub async fn run(mut self, moved: &mut bool) -> Result<Infallible, DatabaseError> {
         show_state("awake");
         let mut last_row = Instant::now();
         loop {
             let step = self.step(self.pace.patience).await?;
-            *turn = Turn::Relaying;
+            *moved = true;
             if step.taken > 0 {
+                self.congested = false;
                 last_row = Instant::now();
                 if self.untidy >= self.pace.tidy_rows {
                     self.tidy().await?;
@@ -204,7 +127,11 @@ impl<'a> Relay<'a> {
                     sleep(PAUSE_SCALE.mul_f64((step.taken as f64 - 1.0).sqrt()).min(PAUSE_MAX)).await;
                 }
             } else if step.waiting > 0 {
-                warn!("NOTIFY's own queue is half full, what is in ours has to wait: see `pgherald doctor`");
+                if !std::mem::replace(&mut self.congested, true) {
+                    warn!(
+                        "NOTIFY's own queue is 80 % full, what is in ours has to wait: see check `queue` of `pgherald doctor`"
+                    );
+                }
                 sleep(CONGESTED_PAUSE).await;
             } else {
                 if self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {

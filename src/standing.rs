@@ -4,15 +4,14 @@ use tokio_postgres::{GenericClient, Row};
 
 /// As a table that is not there can't be asked.
 const INSTALLED: &str = "select pg_catalog.to_regclass('pgherald.transport') is not null
-    and pg_catalog.to_regprocedure('pgherald.recycle(bigint)') is not null";
-/// Of the session that relays another role than its own sees no more than that it is there. `waiting` is what writers
-/// compare with the limit: the relay keeps it within a hundred rows.
+    and pg_catalog.to_regprocedure('pgherald.backlog()') is not null";
+/// Of the session that relays another role than its own sees no more than that it is there.
 const STANDING: &str = "with locks as (
         select l.objid, l.mode = 'ExclusiveLock' as exclusive, l.granted, l.pid from pg_catalog.pg_locks l
          where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2
            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
     ), relay as (select r.pid from locks r where r.objid = 3 and r.exclusive and r.granted)
-    select t.transport, pg_catalog.date_trunc('second', t.changed_at)::text,
+    select coalesce(t.transport, 'relay'), coalesce(pg_catalog.date_trunc('second', t.changed_at)::text, 'never: its table is empty'),
            (select pg_catalog.count(*) from locks p where p.objid in (1, 11, 12, 13) and p.exclusive),
            (select r.pid from relay r),
            (select pg_catalog.concat_ws(', ', a.usename, nullif(a.application_name, ''), a.client_addr)
@@ -21,14 +20,12 @@ const STANDING: &str = "with locks as (
            (select case when a.state is null then null when a.state like 'idle%'
                         then greatest(0, extract(epoch from pg_catalog.clock_timestamp() - a.state_change) * 1000) else 0 end::float8
               from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),
-           coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_ids')
-               - pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'), 0),
-           pgherald.queue_limit()::int8,
+           b.waiting, b.percent,
            pg_catalog.current_setting('max_prepared_transactions')::int4 > 0,
            pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
            and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute'),
            pg_catalog.quote_ident(current_user)
-      from pgherald.transport t";
+      from pgherald.backlog() b left join pgherald.transport t on true";
 
 /// All that there is to know at one moment.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,10 +38,10 @@ pub struct Standing {
     pub present: i64,
     /// The session that relays.
     pub relay: Option<Session>,
-    /// Rows in the queue, as writers estimate them.
+    /// Committed rows in the queue.
     pub waiting: i64,
-    /// How many may be.
-    pub limit: i64,
+    /// How full it is, in percent of the bytes that it may have, with what is not committed.
+    pub full_percent: i32,
     /// Transactions may be prepared, so the relay never sleeps.
     pub two_phase: bool,
     /// Who asks may relay.
@@ -88,8 +85,8 @@ impl Standing {
             since: row.get(1),
             present: row.get(2),
             relay,
-            waiting: row.get::<_, i64>(7).max(0),
-            limit: row.get(8),
+            waiting: row.get(7),
+            full_percent: row.get(8),
             two_phase: row.get(9),
             may_relay: row.get(10),
             role: row.get(11),

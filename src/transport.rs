@@ -8,31 +8,27 @@ use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::access::Access;
+use crate::backlog;
 use crate::config;
 use crate::database::{Database, DatabaseError};
 use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::presence;
-use crate::relay::{self, Pace};
+use crate::relay::Pace;
+use crate::standing::Standing;
+use crate::turn;
 
-/// Two questions, as a function that is not there can't be asked.
-const INSTALLED: &str = "select pg_catalog.to_regprocedure('pgherald.relay_wanted()') is not null";
-const WANTED: &str = "select pgherald.relay_wanted(),
-       pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
-       and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute'), quote_ident(current_user)";
+const WANTED: &str = "select pgherald.relay_wanted()";
 
 /// What the database asks of a daemon.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Wanted {
     /// Nothing: triggers notify.
     Nothing,
     /// A relay.
     Relay,
     /// A relay, and this role may not be it.
-    Forbidden {
-        /// Who we are, quoted.
-        role: String,
-    },
+    Forbidden(Standing),
 }
 
 /// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung; from then on this
@@ -44,40 +40,48 @@ pub async fn run(
     access: &Access,
     changed: &Notify,
 ) -> Infallible {
+    let mut told = 0;
     loop {
         match wanted(database).await {
             Ok(Wanted::Relay) => break,
-            Ok(Wanted::Nothing) => {}
-            Ok(Wanted::Forbidden { role }) => {
+            Ok(Wanted::Nothing) => told = 0,
+            Ok(Wanted::Forbidden(standing)) => {
                 error!(
-                    "the transport is relay, and {role} may not relay: changes are not heard, every session is told to \
+                    "triggers send by way of a relay, and {} may not relay: changes are not heard, every session is told to \
                      refetch again and again; as the owner of schema pgherald: {}",
-                    grants(&role)
+                    standing.role,
+                    grants(&standing.role)
                 );
-                tell_everyone(hub, access);
+                // what is left over after a return to notify is told once
+                if standing.relayed || standing.waiting != told {
+                    tell_everyone(hub, access);
+                }
+                told = standing.waiting;
             }
             Err(error) => warn!(%error, "cannot find out which transport the triggers use"),
         }
         let _ = timeout(settings.heartbeat_interval, changed.notified()).await;
     }
     info!("triggers send by way of a relay");
+    let tell = || tell_everyone(hub, access);
     tokio::join!(
         presence::run(settings, database, hub, access),
-        relay::run(settings, database, Pace::default(), || tell_everyone(hub, access))
+        turn::run(settings, database, Pace::default()),
+        backlog::watch(settings, database, tell)
     )
     .0
 }
 
 async fn wanted(database: &Database) -> Result<Wanted, DatabaseError> {
-    if !database.query(INSTALLED, &[]).await?.first().is_some_and(|row| row.get(0)) {
+    let Some(standing) = database.read(async |transaction| Standing::look(transaction).await).await? else {
         return Ok(Wanted::Nothing);
-    }
+    };
     let rows = database.query(WANTED, &[]).await?;
     let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
-    Ok(match (row.get(0), row.get(1)) {
-        (false, _) => Wanted::Nothing,
-        (true, true) => Wanted::Relay,
-        (true, false) => Wanted::Forbidden { role: row.get(2) },
+    Ok(match row.get(0) {
+        false => Wanted::Nothing,
+        true if standing.may_relay => Wanted::Relay,
+        true => Wanted::Forbidden(standing),
     })
 }
 

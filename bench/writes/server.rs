@@ -12,8 +12,9 @@ use pgherald::config::{Config, File};
 use pgherald::database::Database;
 use pgherald::migrate;
 use pgherald::pgprograms;
-use pgherald::relay::{self, Pace};
+use pgherald::relay::Pace;
 use pgherald::scratch::{Options, Scratch};
+use pgherald::turn;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -174,7 +175,7 @@ async fn relays(url: String) {
     let environment = [("DATABASE_URL".to_owned(), url)].into();
     let Ok(config) = Config::load(File::None, &environment) else { return };
     let Ok(database) = Database::open(&config.database) else { return };
-    relay::run(&config.database, &database, Pace::default(), || ()).await;
+    turn::run(&config.database, &database, Pace::default()).await;
 }
 
 async fn wait_for_relay(admin: &Client) -> Result<u32> {

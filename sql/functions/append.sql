@@ -10,20 +10,20 @@
 -- The try must be in the subtransaction of the append: where that is rolled back both go, and where it is not, neither does.
 create or replace function pgherald.append(payloads text[]) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
 begin
     if pg_try_advisory_xact_lock_shared(7434, 1) and pg_try_advisory_xact_lock_shared(7434, 11)
         and pg_try_advisory_xact_lock_shared(7434, 12) and pg_try_advisory_xact_lock_shared(7434, 13)
     then
         return;
-    end if;
-    if pg_sequence_last_value('pgherald.queue_ids')
-        - coalesce(pg_sequence_last_value('pgherald.queue_relayed'), 10000000000)
-        > pgherald.queue_limit()
+    elsif slot = 4
+        or (slot > 0 or pg_relation_size('pgherald.queue_0') > pgherald.queue_limit()) and pgherald.close_queue()
     then
         raise exception 'the queue of the relay is full' using errcode = 'program_limit_exceeded',
             hint = 'No daemon sends on what is in it: see `pgherald doctor`.';
     end if;
-    case pg_sequence_last_value('pgherald.queue_slot')
+    case slot
         when 1 then insert into pgherald.queue_1 (payload) select unnest(payloads);
         when 2 then insert into pgherald.queue_2 (payload) select unnest(payloads);
         when 3 then insert into pgherald.queue_3 (payload) select unnest(payloads);

@@ -12,6 +12,8 @@ declare
     statement text;
 begin
     perform pg_advisory_xact_lock_shared(7434, 4);      -- set_transport() waits for us, or we for it
+    -- fails in a transaction whose snapshot is from before: its functions would send by the other transport
+    perform from pgherald.transport for share;
     if options is not null then
         for statement in select s.statement from pgherald.steps(rel, options) s where s.kind = 'function' loop
             execute statement;

@@ -1,6 +1,7 @@
 -- One step of the relay: waits until there is something in the queue, then sends it on. Each statement sees what was committed
 -- before it, and the notifications leave when the caller's transaction, which is this call, commits.
--- Bounded by id and not by place: of one row of the application, the older change always has the lower id.
+-- Bounded by lsn and not by place: of one row of the application, the older change always has the lower one. Within one
+-- statement's append the place decides.
 -- Equal payloads of a step are of one transaction and become one, as NOTIFY has it.
 -- Definer rights: only the schema's owner may take rows out of the queue, and whoever may execute this.
 create or replace function pgherald.relay(patience_ms integer, max_rows integer, out taken bigint, out waiting bigint, out seconds float8)
@@ -9,9 +10,7 @@ declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
     looks integer := 0;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
-    -- the id that was given out last before we took any; read here first, because who drops the sequence locks it before the tables
-    newest bigint := pg_sequence_last_value('pgherald.queue_ids');
-    beyond bigint;          -- the first id that is left for the next step
+    beyond record;          -- the first that is left for the next step
     sent_on bigint;
     unfit bigint;           -- what NOTIFY would refuse: only a stranger appends such
     found_at timestamptz;
@@ -27,38 +26,50 @@ begin
             exit when exists (select from only pgherald.queue_0);
         end if;
         if clock_timestamp() >= deadline then
-            perform pgherald.note_relayed(pg_sequence_last_value('pgherald.queue_ids') - 1);
+            perform pgherald.open_queue();
             return;
         end if;
         -- what has waited for ten milliseconds can wait for one more
         perform pg_sleep(case when looks < 10 then 0.001 else 0.002 end);
         looks := looks + 1;
     end loop;
-    newest := pg_sequence_last_value('pgherald.queue_ids');
     found_at := clock_timestamp();
-    if pg_notification_queue_usage() > 0.5 then
+    if pg_notification_queue_usage() > 0.8 then
         -- a listener does not read, and a full queue of NOTIFY would fail us: ours can wait, and can become coarser
         waiting := (select count(*) from pgherald.queue);
         return;
     end if;
-    beyond := (select q.id from pgherald.queue q order by q.id offset max_rows limit 1);
+    select q.lsn, q.tableoid, q.ctid into beyond from pgherald.queue q order by q.lsn, q.tableoid, q.ctid offset max_rows limit 1;
     with gone as (
-        delete from pgherald.queue q where beyond is null or q.id < beyond returning q.id, q.payload
+        delete from pgherald.queue q where beyond.lsn is null or (q.lsn, q.tableoid, q.ctid) < (beyond.lsn, beyond.tableoid, beyond.ctid)
+        returning q.lsn, q.tableoid, q.ctid, q.payload
+    ), placed as (
+        select g.payload, row_number() over (order by g.lsn, g.tableoid, g.ctid) as place
+          from gone g where octet_length(g.payload) between 2 and 7969
     ), sent as (
-        select pg_notify('cache_invalidate', left(p.payload, -1) || ',"ordinal":' || p.id || '}')
-          from (select min(g.id) as id, g.payload from gone g where octet_length(g.payload) between 2 and 7969 group by g.payload order by 1) p
+        select pg_notify('cache_invalidate', format('%s,"ordinal":%s}', left(p.payload, -1), nextval('pgherald.queue_ordinals')))
+          from (select p.payload from placed p group by p.payload order by min(p.place)) p
     )
     select (select count(*) from gone), count(*), (select count(*) from gone g where octet_length(g.payload) > 7969)
       into taken, sent_on, unfit from sent;
     if unfit > 0 then
         perform pgherald.count_dropped(null, 'a payload of more than 7969 bytes was appended');
     end if;
-    if beyond is not null then
+    if beyond.lsn is null then
+        perform pgherald.open_queue();
+    else
         waiting := (select count(*) from pgherald.queue);
+        if waiting > 200000 then
+            -- each step reads all that waits: after a transaction of millions it would be at it for hours
+            delete from pgherald.queue q using (select x.tableoid, x.ctid from pgherald.queue x limit 200000) x
+             where q.tableoid = x.tableoid and q.ctid = x.ctid;
+            taken := taken + 200000;
+            waiting := waiting - 200000;
+            perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
+        end if;
     end if;
-    perform pgherald.note_relayed(coalesce(beyond - 1, newest));
     seconds := extract(epoch from clock_timestamp() - found_at);
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, then sends about max_rows of it on to the listeners, oldest first. taken: the rows that left the queue; waiting: those that are still in it; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, then sends about max_rows of it on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';

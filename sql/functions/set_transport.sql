@@ -6,6 +6,7 @@ declare
     owner regrole := (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'pgherald');
     known text;
     watched regclass;
+    stray regclass;
 begin
     if set_transport.transport is null or set_transport.transport not in ('notify', 'relay') then
         raise exception 'cannot set the transport to %', coalesce(quote_literal(set_transport.transport), 'null')
@@ -13,6 +14,10 @@ begin
     elsif not pg_has_role(owner, 'usage') then
         raise exception 'cannot set the transport: only %, who owns schema pgherald, may', owner
             using errcode = 'insufficient_privilege', hint = format('Connect as %s or as a superuser.', owner);
+    elsif current_setting('transaction_isolation') <> 'read committed' then
+        -- tables that were watched since its snapshot would be left out
+        raise exception 'cannot set the transport in a transaction that is %', current_setting('transaction_isolation')
+            using errcode = 'invalid_transaction_state', hint = 'begin isolation level read committed; select pgherald.set_transport(...); commit';
     end if;
     perform pg_advisory_xact_lock(7434, 4);     -- calls of watch() end before, or see the new one
     select t.transport into known from pgherald.transport t;
@@ -24,7 +29,16 @@ begin
     for watched in
         select t.tgrelid from pg_catalog.pg_trigger t where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null
     loop
-        perform pgherald.generate(watched);
+        begin
+            perform pgherald.generate(watched);
+        exception when others then
+            raise warning '%: its trigger functions could not be rewritten, and go on as before: %', watched, sqlerrm
+                using hint = 'Both transports reach the daemons. See `pgherald doctor`.';
+        end;
+    end loop;
+    for stray in select a.* from pgherald.appending() a where set_transport.transport = 'notify' loop
+        raise warning '%: its triggers still append to the queue', stray
+            using hint = 'Daemons go on relaying for them. pgherald.watch() or pgherald.unwatch() it.';
     end loop;
     perform pg_notify('pgherald_transport', set_transport.transport), pg_notify('pgherald_bell', '');
     return case when known = set_transport.transport then 'unchanged' else 'changed' end;

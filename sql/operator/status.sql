@@ -6,7 +6,7 @@
 select pg_catalog.to_regclass('pgherald.migrations') is not null as pgherald_installed,
        pg_catalog.to_regclass('pgherald.watched') is not null as pgherald_complete,
        pg_catalog.to_regclass('pgherald.transport') is not null
-       and pg_catalog.to_regprocedure('pgherald.queue_limit()') is not null as pgherald_relays \gset
+       and pg_catalog.to_regprocedure('pgherald.backlog()') is not null as pgherald_relays \gset
 
 \echo '== Server'
 select pg_catalog.current_setting('server_version') as postgresql, pg_catalog.current_database() as database,
@@ -37,14 +37,10 @@ select t.tgrelid::pg_catalog.regclass as relation, pg_catalog.count(*) as trigge
  order by 1;
 
 \if :pgherald_relays
-\echo '== Transport: how triggers send. waiting_at_most: rows in the queue of the relay, as writers estimate them'
-select t.transport, t.changed_at as since, pg_catalog.pg_sequence_last_value('pgherald.queue_slot') as queue_slot,
-       greatest(0, coalesce(pg_catalog.pg_sequence_last_value('pgherald.queue_ids')
-                            - pg_catalog.pg_sequence_last_value('pgherald.queue_relayed'), 0)) + 1000 as waiting_at_most,
-       pgherald.queue_limit() as row_limit,
-       (select pg_catalog.pg_size_pretty(pg_catalog.sum(pg_catalog.pg_relation_size(c.oid))) from pg_catalog.pg_class c
-         where c.relnamespace = 'pgherald'::pg_catalog.regnamespace and c.relname ~ '^queue_\d$') as queue_size
-  from pgherald.transport t;
+\echo '== Transport: how triggers send. waiting: rows in the queue of the relay. slot: the table that takes new ones, 4 where it is full'
+select t.transport, t.changed_at as since, b.waiting, b.percent as percent_full,
+       pg_catalog.pg_sequence_last_value('pgherald.queue_slot') as slot, pg_catalog.pg_size_pretty(pgherald.queue_bytes()) as queue_size
+  from pgherald.transport t cross join pgherald.backlog() b;
 
 \echo '== Who relays and who is there to follow. With the transport relay and nobody here: changes reach no browser'
 select a.pid, a.usename as role, a.client_addr,

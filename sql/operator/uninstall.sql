@@ -116,7 +116,7 @@ begin
         if queue is not null then
             drop table pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3;
             drop table pgherald.queue, pgherald.transport;
-            drop sequence pgherald.queue_ids, pgherald.queue_relayed, pgherald.queue_slot;
+            drop sequence pgherald.queue_ordinals, pgherald.queue_slot, pgherald.queue_dead;
             raise notice 'dropped the queue of the relay';
         end if;
     end if;

@@ -8,9 +8,9 @@ use crate::report::{Finding, Status, some_of};
 use crate::standing::Standing;
 use crate::transport::grants;
 
-/// Parts of the limit, in percent.
-const WAITING_WARNING: i64 = 10;
-const WAITING_ERROR: i64 = 50;
+/// Of what it may hold, in percent.
+const FULL_WARNING: i32 = 10;
+const FULL_ERROR: i32 = 50;
 /// The relay moves on to the next of four tables at 2 MB, and truncates what it has left.
 const TABLES_BYTES_WARNING: i64 = 16 << 20;
 
@@ -85,14 +85,12 @@ pub async fn relay(
     }
     let mut troubles = Troubles::default();
     who(&standing, settings.heartbeat_timeout, &mut troubles);
-    let percent = standing.waiting * 100 / standing.limit.max(1);
-    if percent >= WAITING_WARNING {
-        let status = if percent >= WAITING_ERROR { Status::Error } else { Status::Warning };
-        let (waiting, limit) = (standing.waiting, standing.limit);
+    let percent = standing.full_percent;
+    if percent >= FULL_WARNING {
         troubles.add(
-            status,
-            format!("about {waiting} rows wait in the queue, of {limit} at most"),
-            "see what keeps the relay, and the check `queue`; beyond the limit triggers drop, and everybody refetches",
+            if percent >= FULL_ERROR { Status::Error } else { Status::Warning },
+            format!("the queue is {percent} % full; rows that wait: {}", standing.waiting),
+            "see what keeps the relay, and the check `queue`; when it is full triggers drop, and everybody refetches",
         );
     }
     let bytes = database.ask_one(BYTES).await?.get::<_, Option<i64>>(0).unwrap_or(0);
@@ -122,10 +120,8 @@ pub async fn relay(
     let awake = if standing.two_phase { "; it never sleeps, as max_prepared_transactions is above 0" } else { "" };
     let relay = standing.relay.as_ref().map(ToString::to_string).unwrap_or_default();
     Ok(troubles.or(format!(
-        "{relay}, relays; daemons that are there: {}; less than {} of {} rows wait{awake}",
-        standing.present,
-        (standing.waiting / 1000 + 1) * 1000,
-        standing.limit
+        "{relay}, relays; daemons that are there: {}; rows that wait: {}; the queue is {percent} % full{awake}",
+        standing.present, standing.waiting
     )))
 }
 

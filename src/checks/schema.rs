@@ -11,7 +11,7 @@ const MISSING: &str = "select g.grant_ from (
     union all
     select 2, format('grant select on pgherald.%I to %I', c.relname, current_user)
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
-     where n.nspname = 'pgherald' and c.relname in ('migrations', 'functions', 'dropped', 'watched', 'transport', 'queue_relayed')
+     where n.nspname = 'pgherald' and c.relname in ('migrations', 'functions', 'dropped', 'watched', 'transport', 'queue_slot')
        and not has_table_privilege(c.oid, 'select')
     ) g(position, grant_) order by g.position, g.grant_";
 /// Which of the two tables and the view are there, and can be read.

@@ -31,8 +31,6 @@ const FORBIDDEN: &str = "select distinct quote_ident(a.usename::text) from pg_ca
      where a.datname = current_database() and a.application_name = 'pgherald' and a.pid <> pg_backend_pid() \
        and not (has_function_privilege(a.usesysid, 'pgherald.relay(integer, integer)', 'execute') \
                 and has_function_privilege(a.usesysid, 'pgherald.recycle(bigint)', 'execute')) order by 1";
-const MAY_COUNT: &str = "select has_table_privilege('pgherald.queue', 'select')";
-const COUNT: &str = "select count(*) from pgherald.queue";
 
 pub async fn run(config: Config, arguments: Transport) -> Result<(), Failure> {
     let settings = &config.database;
@@ -42,8 +40,8 @@ pub async fn run(config: Config, arguments: Transport) -> Result<(), Failure> {
             None => look(client).await?,
         };
         show(&standing);
-        if let Some(waiting) = waiting(client, &standing).await? {
-            println!("waiting    {waiting}");
+        if standing.relayed || standing.relay.is_some() {
+            println!("waiting    {} rows; the queue is {} % full", standing.waiting, standing.full_percent);
         }
         for advice in next(client, &standing).await? {
             println!("next       {advice}");
@@ -91,23 +89,6 @@ pub fn show(standing: &Standing) {
         None if standing.relayed => println!("relay      nobody; daemons that are there: {}", standing.present),
         None => {}
     }
-}
-
-/// How many wait, where a relay has anything to do. Only the schema's owner may count them.
-async fn waiting(client: &Client, standing: &Standing) -> Result<Option<String>, Failure> {
-    if !standing.relayed && standing.relay.is_none() {
-        return Ok(None);
-    }
-    let may: bool = client.query_typed_one(MAY_COUNT, &[]).await.map_err(|error| failure(&error))?.get(0);
-    if !may {
-        let estimate = (standing.waiting / 1000 + 1) * 1000;
-        return Ok(Some(format!(
-            "at most {estimate} of {} rows ({} may not count them)",
-            standing.limit, standing.role
-        )));
-    }
-    let rows: i64 = client.query_typed_one(COUNT, &[]).await.map_err(|error| failure(&error))?.get(0);
-    Ok(Some(format!("{rows} of {} rows", standing.limit)))
 }
 
 /// What is left to do.

@@ -26,7 +26,7 @@ async fn a_relay_that_nobody_is_is_an_error() {
     .await;
     let report = of(&database).await;
     report.complains_of(&[]);
-    report.says("relay", "ok", &["pgherald relay", "relays", "less than 1000 of 200000 rows wait"]);
+    report.says("relay", "ok", &["pgherald relay", "relays", "rows that wait: 0; the queue is 0 % full"]);
     drop(daemons);
 }
 
@@ -36,7 +36,9 @@ async fn a_relay_that_hangs_is_an_error_and_so_is_a_queue_that_fills() {
     database.run(SET_RELAY).await;
     until("a relay", async || of(&database).await.check("relay")["status"] == "ok").await;
     daemon.signal("STOP").await;
-    database.run("select pgherald.append(array_agg('{\"a\":1}'::text)) from generate_series(1, 30000)").await;
+    database
+        .run("select pgherald.append(array_agg('{\"a\":1}' || repeat(' ', 1000))) from generate_series(1, 10000)")
+        .await;
     until("the hang to be found", async || {
         of(&database).await.check("relay")["message"].as_str().unwrap().contains("the relay hangs")
     })
@@ -44,7 +46,7 @@ async fn a_relay_that_hangs_is_an_error_and_so_is_a_queue_that_fills() {
     let report = of(&database).await;
     report.complains_of(&["relay"]);
     report.says("relay", "error", &["has not moved for", "pg_terminate_backend", "start another daemon"]);
-    report.says("relay", "error", &["rows wait in the queue, of 200000"]);
+    report.says("relay", "error", &["the queue is 3", " % full; rows that wait: 10000"]);
     daemon.signal("CONT").await;
     until("all to be sent on", async || of(&database).await.check("relay")["status"] == "ok").await;
 }

@@ -52,6 +52,7 @@ mod relay_rights;
 mod relay_rotation;
 mod relay_settings;
 mod relay_sleep;
+mod relay_stall;
 mod relay_stress;
 mod relay_switch;
 mod relay_writers;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::relay_world::{appended, dropped, queued, relayed, silent, start, until_relays};
+use crate::relay_world::{dropped, queued, relayed, sent, silent, start, until_relays};
 use crate::witness::{MODES, Witness, rows};
 use crate::world::{Daemon, Settings, World, token, until};
 
@@ -62,7 +62,7 @@ async fn every_kind_of_write_reaches_its_browser() {
     let client = &world.database.client;
     until("the queue to be empty", async || queued(client).await == 0).await;
     assert_eq!(dropped(client).await, 0);
-    assert_eq!(world.daemon.metric("pgherald_relay_rows_total").await as i64, appended(client).await);
+    assert!(world.daemon.metric("pgherald_relay_rows_total").await as i64 >= sent(client).await);
 }
 
 /// Project 7 moves its comments, while someone else looks their project up.

@@ -2,20 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use crate::relay_world::{
-    appended, dropped, hears_at_last, number, queued, relayed, silent, start, stop, until_relays,
-};
-use crate::world::{Database, Settings, World, until};
+use crate::relay_world::{dropped, hears_at_last, number, queued, relayed, silent, start, stop, until_relays};
+use crate::world::{Database, Settings, World, connect, until};
 
-const LIMIT_ROWS: i64 = 500;
+const LIMIT_BYTES: i64 = 16 * 8192;
+/// What the queue's tables have more than when nothing was in them.
+const FILLED: &str = "pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')";
 
 /// Rewrites the functions of the triggers with another limit.
 async fn limit(database: &Database) {
-    let settings = "create or replace function pgherald.queue_limit() returns integer
-        language sql immutable set search_path = pg_catalog, pg_temp as $$ select 500 $$;
+    let settings = "create or replace function pgherald.queue_limit() returns bigint
+        language sql immutable set search_path = pg_catalog, pg_temp as $$ select 16 * 8192::bigint $$;
         select pgherald.set_transport('relay')";
     database.run(settings).await;
-    assert_eq!(number(&database.client, "pgherald.queue_limit()").await, LIMIT_ROWS);
+    assert_eq!(number(&database.client, "pgherald.queue_limit()").await, LIMIT_BYTES);
     assert_eq!(
         number(&database.client, "select count(*) from pgherald.watched where refresh_due is not null").await,
         0
@@ -24,7 +24,7 @@ async fn limit(database: &Database) {
 
 /// Transactions of one row each.
 const WRITES: &str = "do $$ begin
-    for i in 1..3000 loop
+    for i in 1..10000 loop
         update tasks set done = not done where id = 1;
         commit;
     end loop;
@@ -37,22 +37,21 @@ async fn a_full_queue_drops_and_every_session_is_told() {
     let mut alice = daemon.browser("alice", "7").await;
     // a queue that is sent on has room, however much went through it
     for _ in 0..10 {
-        database.run(&WRITES.replace("3000", "200")).await;
+        database.run(&WRITES.replace("10000", "200")).await;
         until("the queue to be empty", async || queued(&database.client).await == 0).await;
     }
     assert_eq!(dropped(&database.client).await, 0, "nothing was full");
     while alice.short().await != "task UPDATE 7/1" {}
 
     stop(&daemon, &database.client).await;
-    let before = appended(&database.client).await;
     let began = Instant::now();
     database.run(WRITES).await;
     assert!(began.elapsed() < Duration::from_secs(10), "writers do not wait: {:?}", began.elapsed());
     let (waiting, lost) = (queued(&database.client).await, dropped(&database.client).await);
-    // about: what is sent on is noted now and then
-    assert!((LIMIT_ROWS - 150..=LIMIT_ROWS + 150).contains(&waiting), "{waiting} rows are in the queue");
-    assert_eq!(appended(&database.client).await, before + waiting, "those that were dropped took no number");
-    assert_eq!(waiting + lost, 3000);
+    assert!((100..6000).contains(&waiting), "{waiting} rows are in the queue");
+    assert_eq!(waiting + lost, 10_000);
+    let filled = number(&database.client, FILLED).await;
+    assert!((LIMIT_BYTES..LIMIT_BYTES + 4 * 8192).contains(&filled), "those that were dropped took no room: {filled}");
     // application code is not refused either, by the other way to the queue
     database.run("select pgherald.notify('report', 'a', 'UPDATE', '7'); insert into tasks select i, 7 + i % 2, null, 'x' from generate_series(5000, 5099) i").await;
     assert_eq!(dropped(&database.client).await, lost + 2);
@@ -71,7 +70,7 @@ async fn a_full_queue_drops_and_every_session_is_told() {
     while alice.short().await != "report UPDATE 7/c" {}
     let lost = dropped(&database.client).await;
     for _ in 0..10 {
-        database.run(&WRITES.replace("3000", "200")).await;
+        database.run(&WRITES.replace("10000", "200")).await;
         until("the queue to be empty", async || queued(&database.client).await == 0).await;
     }
     assert_eq!(dropped(&database.client).await, lost);
@@ -86,12 +85,51 @@ async fn the_first_rows_of_a_database_are_limited_too() {
     stop(&daemon, &database.client).await;
     limit(&database).await;
     database.run(WRITES).await;
-    assert!(queued(&database.client).await <= LIMIT_ROWS + 150, "{} rows", queued(&database.client).await);
+    let filled = number(&database.client, FILLED).await;
+    assert!((LIMIT_BYTES..LIMIT_BYTES + 4 * 8192).contains(&filled), "{filled}");
     daemon.signal("CONT").await;
     let mut alice = daemon.browser("alice", "7").await;
     until("the queue to be empty", async || queued(&database.client).await == 0).await;
     database.run("select pgherald.notify('report', 'a', 'UPDATE', '7')").await;
     while alice.short().await != "report UPDATE 7/a" {}
+}
+
+/// A transaction of very many statements.
+#[tokio::test]
+async fn more_than_can_be_sent_soon_is_told_as_everything() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let many =
+        "insert into pgherald.queue_0 (payload) select format('{\"n\":%s}', i) from generate_series(1, 450000) i";
+    database.run(many).await;
+    database.run("update tasks set done = true where id = 1").await;
+    while alice.short().await != "reconnect notification_dropped" {}
+    hears_at_last(&mut alice, "task UPDATE 7/1").await;
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    let batches = daemon.metric("pgherald_relay_batches_total").await;
+    assert!((3.0..50.0).contains(&batches), "{batches} batches");
+    assert!((1..=2).contains(&dropped(&database.client).await));
+}
+
+/// Beside an old snapshot and a lock on each of them nothing can be removed from the tables: they grow, and are not full.
+#[tokio::test]
+async fn tables_that_cannot_be_emptied_are_not_full() {
+    let World { daemon, database } = relayed().await;
+    limit(&database).await;
+    let dump = connect(&database.url).await;
+    dump.batch_execute(
+        "begin isolation level repeatable read; lock table pgherald.queue in access share mode; select 1",
+    )
+    .await
+    .unwrap();
+    for _ in 0..20 {
+        database.run(&WRITES.replace("10000", "200")).await;
+        until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    }
+    assert_eq!(dropped(&database.client).await, 0);
+    assert!(number(&database.client, "pgherald.queue_bytes()").await > 2 * LIMIT_BYTES);
+    dump.batch_execute("commit").await.unwrap();
+    drop(daemon);
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::relay_world::{hears_at_last, hears_nothing_but_a_mark, number, relayed, silent, start, until_relays};
+use crate::relay_world::{
+    hears_at_last, hears_nothing_but_a_mark, number, queued, relayed, silent, start, until_relays,
+};
 use crate::world::{Database, Settings, World, connect, until};
 
 /// Longer than the daemon waits between two looks at open transactions early on.
@@ -92,9 +94,11 @@ async fn a_lost_presence_is_told_and_found_again() {
     until("writers to know of it again", async || {
         database.run("update tasks set done = not done where id = 1").await;
         database.run("update tasks set done = not done where id = 2").await;
-        let appended = number(&database.client, "pg_sequence_last_value('pgherald.queue_ids')").await;
-        database.run("update tasks set done = not done where id = 2").await;
-        number(&database.client, "pg_sequence_last_value('pgherald.queue_ids')").await > appended
+        let appended = "begin; update tasks set done = not done where id = 2";
+        database.run(appended).await;
+        let found = queued(&database.client).await > 0;
+        database.run("commit").await;
+        found
     })
     .await;
     // it was told again when it was back

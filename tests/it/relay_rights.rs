@@ -99,7 +99,7 @@ async fn nobody_reads_the_queue_or_takes_from_it() {
             "delete from pgherald.T",
             "update pgherald.T set payload = '{}'",
             "truncate pgherald.T",
-            "insert into pgherald.T (id, payload) values (1, '{}')",
+            "insert into pgherald.T (lsn, payload) values ('0/1', '{}')",
             "insert into pgherald.T (payload) values ('{}') returning payload",
             "copy pgherald.T to stdout",
             "lock table pgherald.T in access exclusive mode",
@@ -113,15 +113,15 @@ async fn nobody_reads_the_queue_or_takes_from_it() {
     }
     for sql in [
         "insert into pgherald.queue (payload) values ('{}')",
-        "select setval('pgherald.queue_ids', 1)",
-        "select setval('pgherald.queue_relayed', 1)",
+        "select setval('pgherald.queue_ordinals', 1)",
+        "select setval('pgherald.queue_dead', 1)",
         "select setval('pgherald.queue_slot', 2)",
-        "select nextval('pgherald.queue_relayed')",
+        "select nextval('pgherald.queue_dead')",
         "update pgherald.transport set transport = 'notify'",
         "insert into pgherald.transport values (false)",
         "select pgherald.relay(0, 10)",
         "select pgherald.recycle(0)",
-        "select pgherald.note_relayed(1)",
+        "select pgherald.open_queue()",
         "select pgherald.set_transport('notify')",
     ] {
         let said = refused(&insider, sql).await;

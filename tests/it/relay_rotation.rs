@@ -1,6 +1,6 @@
 //! The queue's tables stay small, also while somebody holds an old snapshot, beside which VACUUM removes nothing.
 
-use crate::relay_world::{appended, dropped, number, queued, relayed};
+use crate::relay_world::{dropped, number, queued, relayed};
 use crate::world::{Daemon, Database, World, connect, until};
 
 const SIZE: &str = "select sum(pg_relation_size(format('pgherald.queue_%s', n))) from generate_series(0, 3) n";
@@ -9,7 +9,7 @@ const MEGABYTE: i64 = 1024 * 1024;
 
 /// Tells by triggers and by hand, some thousand times, as fast as the relay can follow.
 async fn write(database: &Database, daemon: &Daemon, thousands: i32) {
-    let before = appended(&database.client).await as f64 - daemon.metric("pgherald_relay_rows_total").await;
+    let before = daemon.metric("pgherald_relay_rows_total").await;
     for _ in 0..thousands {
         database
             .run(
@@ -25,7 +25,7 @@ async fn write(database: &Database, daemon: &Daemon, thousands: i32) {
         until("the queue to be empty", async || queued(&database.client).await == 0).await;
     }
     until("all of it to be counted", async || {
-        appended(&database.client).await as f64 - daemon.metric("pgherald_relay_rows_total").await == before
+        daemon.metric("pgherald_relay_rows_total").await == before + f64::from(thousands) * 1000.0
     })
     .await;
 }

@@ -1,7 +1,7 @@
 //! From one transport to the other and back, under the feet of whoever is writing.
 
 use crate::browser::Browser;
-use crate::relay_world::{appended, dropped, number, queued, silent, until_relays};
+use crate::relay_world::{dropped, number, queued, sent, silent, until_relays};
 use crate::world::{Database, Settings, World, connect, until};
 
 async fn switch(database: &Database, transport: &str) {
@@ -71,10 +71,10 @@ async fn a_transaction_that_is_open_across_a_switch_is_told_whole() {
             let writer = open().await;
             switch(&database, transport).await;
             // others are told by the new way
-            let before = appended(&database.client).await;
+            let before = sent(&database.client).await;
             database.run("update tasks set done = not done where id = 2").await;
-            assert_eq!(appended(&database.client).await - before, i64::from(transport == "relay"));
             told(&mut alice, &["task UPDATE 7/2"]).await;
+            assert_eq!(sent(&database.client).await - before, i64::from(transport == "relay"));
             close(writer).await;
             told(&mut alice, ALL).await;
             settle(&mut alice, &database, ALL).await;
@@ -96,7 +96,7 @@ async fn a_daemon_that_comes_after_a_return_to_notify_tells_what_was_left() {
     let daemon = crate::relay_world::start(&settings).await;
     let writer = connect(&database.url).await;
     writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
-    assert_eq!(appended(&database.client).await, 1);
+    assert_eq!(queued(&writer).await, 1);
     drop(daemon);
     switch(&database, "notify").await;
     let daemon = settings.start().await;
@@ -112,7 +112,7 @@ async fn a_daemon_that_comes_after_a_return_to_notify_tells_what_was_left() {
         "select count(*) from pg_stat_activity where datname = current_database() and application_name ~ '^pgherald'";
     until("nobody to live", async || number(&database.client, sessions).await == 0).await;
     writer.batch_execute("begin; update tasks set title = 'y' where id = 1").await.unwrap();
-    assert_eq!(appended(&database.client).await, 1);
+    assert_eq!(queued(&writer).await, 0);
     switch(&database, "notify").await;
     let daemon = settings.start().await;
     let mut alice = daemon.browser("alice", "7").await;
@@ -133,18 +133,18 @@ async fn what_is_watched_later_tells_by_the_transport_that_is_set() {
     let World { daemon, database } = crate::relay_world::relayed().await;
     let mut alice = daemon.browser("alice", "7").await;
     database.run("create table notes (id int primary key, project_id int); select pgherald.watch('notes')").await;
-    let before = appended(&database.client).await;
+    let before = sent(&database.client).await;
     database.run("insert into notes values (1, 7)").await;
-    assert_eq!(appended(&database.client).await, before + 1);
     told(&mut alice, &["note INSERT 7/1"]).await;
+    assert_eq!(sent(&database.client).await, before + 1);
     switch(&database, "notify").await;
     database.run("select pgherald.watch('notes', mode => 'row'); insert into notes values (2, 7)").await;
     told(&mut alice, &["note INSERT 7/2"]).await;
-    assert_eq!(appended(&database.client).await, before + 1);
+    assert_eq!(sent(&database.client).await, before + 1);
     switch(&database, "relay").await;
     database.run("insert into notes values (3, 7)").await;
     told(&mut alice, &["note INSERT 7/3"]).await;
-    assert_eq!(appended(&database.client).await, before + 2);
+    assert_eq!(sent(&database.client).await, before + 2);
     for wrong in ["null", "'other'", "''"] {
         let refused =
             database.client.batch_execute(&format!("select pgherald.set_transport({wrong})")).await.unwrap_err();

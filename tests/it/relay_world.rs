@@ -79,9 +79,9 @@ pub async fn queued(client: &Client) -> i64 {
     number(client, "select count(*) from pgherald.queue").await
 }
 
-/// How many payloads have ever been appended, those of transactions that failed too.
-pub async fn appended(client: &Client) -> i64 {
-    number(client, "pg_sequence_last_value('pgherald.queue_ids') - 9999999999").await
+/// How many payloads a relay has ever sent.
+pub async fn sent(client: &Client) -> i64 {
+    number(client, "pg_sequence_last_value('pgherald.queue_ordinals') - 9999999999").await
 }
 
 pub async fn dropped(client: &Client) -> i64 {

@@ -72,9 +72,17 @@ async fn the_queue_of_a_relay_has_a_limit_before_anything_was_ever_taken_from_it
     database.run("select pgherald.set_transport('relay')").await;
     let stranger = connect(&database.url).await;
     stranger.batch_execute("select pg_advisory_lock(7434, 1), pg_advisory_lock(7434, 3)").await.unwrap();
-    let append = "select pgherald.append(array_agg('{}'::text)) from generate_series(1, 200010)";
+    let append = "select pgherald.append(array_agg('{}' || repeat(' ', 7900))) from generate_series(1, 4050)";
     database.run(append).await;
-    database.run("update tasks set done = true where id = 1").await;
+    database.run(&append.replace("4050", "100")).await;
+    // a single row is appended without looking, but for one in 64
+    let update = "do $$ begin
+            for i in 1..5000 loop
+                update tasks set done = not done where id = 1;
+                exit when (select is_called from pgherald.dropped);
+            end loop;
+        end $$";
+    database.run(update).await;
     let lost = "select coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
     assert_eq!(database.client.query_one(lost, &[]).await.unwrap().get::<_, i64>(0), 1);
     let more = database.client.batch_execute(append).await.unwrap_err();

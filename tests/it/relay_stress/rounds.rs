@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use pgherald::config::{Config, File};
-use pgherald::relay::{self, Pace};
+use pgherald::relay::Pace;
+use pgherald::turn;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::ear::Ear;
@@ -105,6 +106,6 @@ pub fn spawn(relay: Relay, url: &str, seed: u64) -> AbortOnDropHandle<()> {
         let environment = [("PGHERALD__DATABASE__URL".to_owned(), url)].into();
         let settings = Config::load(File::None, &environment).unwrap().database;
         let database = pgherald::database::Database::open(&settings).unwrap();
-        relay::run(&settings, &database, pace, || ()).await;
+        turn::run(&settings, &database, pace).await;
     }))
 }

@@ -47,9 +47,14 @@ const TRIGGER_NAPS: &[(&str, &str, usize)] = &[
 ];
 /// The same in what several payloads go by.
 const APPEND_NAPS: &[(&str, &str, usize)] = &[
-    ("    case pg_sequence_last_value('pgherald.queue_slot')", "    perform public.nap();\n", 1),
+    ("    case slot\n", "    perform public.nap();\n", 1),
     ("    if not pg_try_advisory_xact_lock_shared(7434, 2) then", "    perform public.nap();\n", 1),
     ("        perform pgherald.ring();", "        perform public.nap();\n", 1),
+];
+/// And in what goes on where the lock was not had.
+const RING_NAPS: &[(&str, &str, usize)] = &[
+    ("    if pg_relation_size('pgherald.queue_0')", "    perform public.nap();\n", 1),
+    ("    perform pg_notify", "    perform public.nap();\n", 1),
 ];
 const TRY: &str = "pg_try_advisory_xact_lock_shared(7434, 2)";
 
@@ -75,6 +80,7 @@ impl Scene {
         database.run(TABLES).await;
         change(&database, INSERTED, locks, TRIGGER_NAPS).await;
         change(&database, "'pgherald.append(text[])'::regprocedure", locks, APPEND_NAPS).await;
+        change(&database, "'pgherald.ring()'::regprocedure", locks, RING_NAPS).await;
         Self { database, present: None }
     }
 

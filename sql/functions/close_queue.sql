@@ -1,0 +1,16 @@
+-- Judged by the size of the files, which costs next to nothing and counts what is in flight as well. What the relay has left
+-- empty in them does not count, so the limit is meant for a relay that does not move.
+-- Definer rights, because a writer may not change the variable.
+create or replace function pgherald.close_queue() returns boolean
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    if pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead') <= pgherald.queue_limit() then
+        return false;
+    end if;
+    perform setval('pgherald.queue_slot', 4);
+    return true;
+end $$;
+revoke all on function pgherald.close_queue() from public;
+grant execute on function pgherald.close_queue() to public;
+comment on function pgherald.close_queue() is
+    'Closes the queue of the relay to writers if it is full, and returns whether it is. The relay opens it when it has sent everything.';

@@ -1,0 +1,15 @@
+-- For the relay, when nothing waits. A sequence is written to the log each time, so not each time.
+create or replace function pgherald.open_queue() returns void
+language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
+declare
+    bytes bigint := pgherald.queue_bytes();
+begin
+    if abs(bytes - pg_sequence_last_value('pgherald.queue_dead')) > pgherald.queue_limit() / 16 then
+        perform setval('pgherald.queue_dead', bytes);
+    end if;
+    if pg_sequence_last_value('pgherald.queue_slot') = 4 then
+        perform setval('pgherald.queue_slot', 0);
+    end if;
+end $$;
+revoke all on function pgherald.open_queue() from public;
+comment on function pgherald.open_queue() is 'Notes the size of the queue''s tables while nothing is in them, and opens the queue to writers if it was closed.';

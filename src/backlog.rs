@@ -1,0 +1,79 @@
+//! Watches that what is in the queue moves, whoever has to relay it: where nobody does, everybody is told to refetch.
+
+use std::convert::Infallible;
+use std::time::Instant;
+
+use metrics::counter;
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::config;
+use crate::database::{Database, DatabaseError};
+use crate::metrics as m;
+
+/// What waits, and who has the lock of the relay. Of another role's session there is no more to see than its process.
+const LOOK: &str = "select b.oldest::text, b.waiting,
+       (select pg_catalog.concat_ws(' ', 'pid', l.pid, a.usename, a.application_name, a.client_addr)
+          from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
+         where l.locktype = 'advisory' and l.classid = 7434 and l.objid = 3 and l.objsubid = 2 and l.granted
+           and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) limit 1)
+      from pgherald.backlog() b";
+/// A daemon may be left running after the schema was uninstalled.
+const HAS_QUEUE: &str = "select pg_catalog.to_regclass('pgherald.queue') is not null";
+
+/// What a look has found.
+struct Look {
+    /// The place of the row that waits longest.
+    oldest: Option<String>,
+    waiting: i64,
+    holder: Option<String>,
+}
+
+/// Looks twice within `database.heartbeat_timeout`, for ever. What two looks have found has waited too long: then it calls
+/// `tell`, and again, not more often than every `database.heartbeat_interval`, while more is added.
+pub async fn watch(settings: &config::Database, database: &Database, tell: impl Fn()) -> Infallible {
+    let mut before: Option<Look> = None;
+    let mut told: Option<(Instant, i64)> = None;
+    loop {
+        sleep(settings.heartbeat_timeout / 2).await;
+        let due = |rows| told.is_none_or(|(at, then)| then != rows && at.elapsed() >= settings.heartbeat_interval);
+        match look(database).await {
+            Ok(now) => {
+                let stuck = now.oldest.is_some() && before.is_some_and(|before| before.oldest == now.oldest);
+                if stuck && due(now.waiting) {
+                    let relay = now.holder.as_deref().unwrap_or("nobody");
+                    warn!(
+                        rows = now.waiting,
+                        relay, "the queue does not move, telling every session to refetch: see `pgherald doctor`"
+                    );
+                    counter!(m::RELAY_STALLS).increment(1);
+                    tell();
+                    told = Some((Instant::now(), now.waiting));
+                } else if !stuck {
+                    told = None;
+                }
+                before = Some(now);
+            }
+            // where there is no answer either, nothing is known, and the listener finds out
+            Err(error) if has_queue(database).await => {
+                if told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
+                    warn!(%error, "cannot see what is in the queue, telling every session to refetch");
+                    tell();
+                    told = Some((Instant::now(), -1));
+                }
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn look(database: &Database) -> Result<Look, DatabaseError> {
+    let rows = database.query(LOOK, &[]).await?;
+    let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
+    Ok(Look { oldest: row.get(0), waiting: row.get(1), holder: row.get(2) })
+}
+
+async fn has_queue(database: &Database) -> bool {
+    let found = database.query(HAS_QUEUE, &[]).await;
+    found.is_ok_and(|rows| rows.first().is_some_and(|row| row.get(0)))
+}
