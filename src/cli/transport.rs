@@ -26,6 +26,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 /// All were rewritten, in any case.
 const WATCHED: &str = "select count(*) from pg_catalog.pg_trigger t \
                        where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null";
+/// What was not.
+const APPENDING: &str = "select string_agg(a::text, ', ' order by a::text) from pgherald.appending() a";
 /// Daemons whose role may not relay, by their connections' usual name; those that may not log in any more are not there.
 const FORBIDDEN: &str = "select distinct quote_ident(a.usename::text) from pg_catalog.pg_stat_activity a \
      where a.datname = current_database() and a.application_name = 'pgherald' and a.pid <> pg_backend_pid() \
@@ -60,8 +62,10 @@ async fn look(client: &Client) -> Result<Standing, Failure> {
 /// Sets it, says what changed, and waits for a relay to be there where one is needed and a daemon can be seen.
 async fn set(client: &Client, transport: &String) -> Result<Standing, Failure> {
     let before = look(client).await?;
+    client.batch_execute("begin isolation level read committed").await.map_err(|error| failure(&error))?;
     let sql = "select pgherald.set_transport($1)";
     let row = client.query_typed_one(sql, &[(transport, Type::TEXT)]).await.map_err(|error| failure(&error))?;
+    client.batch_execute("commit").await.map_err(|error| failure(&error))?;
     let outcome: String = row.get(0);
     let tables: i64 = client.query_typed_one(WATCHED, &[]).await.map_err(|error| failure(&error))?.get(0);
     let tables = if tables == 1 { "1 watched table".to_owned() } else { format!("{tables} watched tables") };
@@ -94,11 +98,15 @@ pub fn show(standing: &Standing) {
 /// What is left to do.
 async fn next(client: &Client, standing: &Standing) -> Result<Vec<String>, Failure> {
     if !standing.relayed {
-        return Ok(match standing.relay {
-            Some(_) => {
+        let rows = client.query_typed(APPENDING, &[]).await.map_err(|error| failure(&error))?;
+        return Ok(match (rows[0].get::<_, Option<&str>>(0), &standing.relay) {
+            (Some(tables), _) => vec![format!(
+                "watch or unwatch {tables}: triggers there could not be rewritten and still append; daemons relay for them"
+            )],
+            (None, Some(_)) => {
                 vec!["nothing; daemons keep their two connections for the relay until they are restarted".to_owned()]
             }
-            None => Vec::new(),
+            (None, None) => Vec::new(),
         });
     }
     let rows = client.query_typed(FORBIDDEN, &[]).await.map_err(|error| failure(&error))?;

@@ -151,3 +151,60 @@ async fn what_is_watched_later_tells_by_the_transport_that_is_set() {
         assert!(refused.as_db_error().unwrap().message().contains("cannot set the transport"), "{refused:?}");
     }
 }
+
+/// A table that cannot be written anew holds up no other, and who could not be rewritten is named and relayed for.
+#[tokio::test]
+async fn triggers_that_cannot_be_rewritten_are_named_and_relayed_for() {
+    let database = silent().await;
+    database
+        .run(
+            "create table notes (id int primary key, project_id int); select pgherald.watch('notes');
+             create table gone (id int primary key, project_id int); select pgherald.watch('gone');
+             comment on trigger pgherald_truncate on notes is 'mine'",
+        )
+        .await;
+    // a column that its functions need
+    database.run("alter table gone drop column project_id cascade").await;
+    let settings = Settings::new(&database.url);
+    drop(crate::relay_world::start(&settings).await);
+    database.run("select pgherald.set_transport('notify')").await;
+    let appending = "select string_agg(a::text, ', ' order by a::text) from pgherald.appending() a";
+    let named: String = database.client.query_one(appending, &[]).await.unwrap().get(0);
+    assert_eq!(named, "gone, notes");
+    let said = crate::commands::succeeds(&settings, &["transport", "notify"]).await;
+    assert!(said.contains("gone, notes"), "{said}");
+    // by a daemon that has never heard of a relay
+    let daemon = crate::relay_world::start(&settings).await;
+    until_relays(&daemon).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("insert into notes values (1, 7)").await;
+    told(&mut alice, &["note INSERT 7/1"]).await;
+    assert_eq!(sent(&database.client).await, 1);
+    database.run("update tasks set done = not done where id = 1").await;
+    told(&mut alice, &["task UPDATE 7/1"]).await;
+    assert_eq!(sent(&database.client).await, 1, "the others notify");
+}
+
+#[tokio::test]
+async fn snapshots_from_before_a_switch_are_refused() {
+    let database = silent().await;
+    database.run("create table notes (id int primary key, project_id int)").await;
+    let old = connect(&database.url).await;
+    old.batch_execute("begin isolation level repeatable read; select count(*) from tasks").await.unwrap();
+    let refused = old.batch_execute("select pgherald.set_transport('notify')").await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.message(), "cannot set the transport in a transaction that is repeatable read");
+    assert!(refused.hint().unwrap().contains("begin isolation level read committed"));
+    old.batch_execute("rollback; begin isolation level repeatable read; select count(*) from tasks").await.unwrap();
+    switch(&database, "notify").await;
+    let refused = old.batch_execute("select pgherald.watch('notes')").await.unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "40001", "{refused:?}");
+    // tried again it sees what is set
+    old.batch_execute("rollback; begin isolation level repeatable read; select pgherald.watch('notes'); commit")
+        .await
+        .unwrap();
+    assert_eq!(number(&database.client, "select count(*) from pgherald.appending()").await, 0);
+    // the command chooses its own
+    let url = format!("{}?options=-cdefault_transaction_isolation%3Dserializable", &*database.url);
+    crate::commands::succeeds(&Settings::new(&url), &["transport", "relay"]).await;
+}
