@@ -34,11 +34,13 @@ struct Look {
 pub async fn watch(settings: &config::Database, database: &Database, tell: impl Fn()) -> Infallible {
     let mut before: Option<Look> = None;
     let mut told: Option<(Instant, i64)> = None;
+    let mut failures = 0;
     loop {
         sleep(settings.heartbeat_timeout / 2).await;
         let due = |rows| told.is_none_or(|(at, then)| then != rows && at.elapsed() >= settings.heartbeat_interval);
         match look(database).await {
             Ok(now) => {
+                failures = 0;
                 let stuck = now.oldest.is_some() && before.is_some_and(|before| before.oldest == now.oldest);
                 if stuck && due(now.waiting) {
                     let relay = now.holder.as_deref().unwrap_or("nobody");
@@ -56,7 +58,8 @@ pub async fn watch(settings: &config::Database, database: &Database, tell: impl 
             }
             // where there is no answer either, nothing is known, and the listener finds out
             Err(error) if has_queue(database).await => {
-                if told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
+                failures += 1;
+                if failures > 1 && told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
                     warn!(%error, "cannot see what is in the queue, telling every session to refetch");
                     tell();
                     told = Some((Instant::now(), -1));

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::beside::{Beside, connect};
-use crate::plan::Flush;
+use crate::disk;
 use crate::stats::Spread;
 
 const WRITERS: usize = 16;
@@ -18,11 +18,9 @@ const PAUSE: Duration = Duration::from_millis(150);
 pub async fn table(beside: &Beside, rounds: usize) -> Result<String> {
     let mut clients = Vec::new();
     for _ in 0..WRITERS {
-        let client = connect(&beside.url()).await?;
-        let flush = Flush::Slow.options().replace("-c ", "set ").replace(" set", "; set");
-        client.batch_execute(&flush).await?;
-        clients.push(client);
+        clients.push(connect(&beside.url()).await?);
     }
+    disk::set_slow(true)?;
     let mut times = [const { Vec::new() }; 4];
     for _ in 0..rounds {
         for (at, times) in times.iter_mut().enumerate() {
@@ -39,6 +37,7 @@ pub async fn table(beside: &Beside, rounds: usize) -> Result<String> {
             times.push(burst(&mut clients).await?.as_secs_f64() * 1000.0);
         }
     }
+    disk::set_slow(false)?;
     let [none, notify, relay, asleep] = &times;
     let ratio = |times: &Vec<f64>| Spread::of(times.iter().zip(none).map(|(with, without)| with / without)).ratio();
     Ok(format!(

@@ -6,6 +6,7 @@
 mod beside;
 mod burst;
 mod cell;
+mod disk;
 mod kernel;
 mod latency;
 mod pgbench;
@@ -29,6 +30,9 @@ const IDLE: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<()> {
+    if !disk::is_there() {
+        return disk::run_again().await;
+    }
     let plan = Plan::from_env();
     let began = Instant::now();
     eprintln!("starting a server and filling its tables");
@@ -65,6 +69,7 @@ async fn main() -> Result<()> {
 /// What the two transports differ in besides: a real daemon, a real session.
 async fn transports(plan: &Plan) -> Result<String> {
     eprintln!("both transports beside each other");
+    disk::set_slow(false)?;
     let beside = Beside::start().await?;
     let latency = latency::table(&beside, plan.rounds()).await?;
     let burst = burst::table(&beside, plan.rounds() * 3).await?;

@@ -40,7 +40,7 @@ pub async fn text(server: &Server, measured: &[Measured], starts: &Starts) -> Re
         let title = match flush {
             Flush::None => "One client, no flush (fsync off)",
             Flush::Disk => "The disk as it is",
-            Flush::Slow => "2 ms added to each flush (commit_delay 2000, commit_siblings 0)",
+            Flush::Slow => "A disk that takes 2 ms longer for each flush",
         };
         text += &format!("\n**{title}**, pairs: {pairs}\n\n");
         text += &if flush == Flush::None { one_client(&of) } else { by_clients(&of) };

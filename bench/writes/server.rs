@@ -18,6 +18,7 @@ use pgherald::turn;
 use tokio_postgres::{AsyncMessage, Client, NoTls};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::disk;
 use crate::kernel::{self, Cores};
 use crate::plan::Flush;
 use crate::variant::FUNCTIONS;
@@ -127,6 +128,7 @@ impl Server {
             Flush::None => ("off", &self.cores.first, &self.cores.others),
             Flush::Disk | Flush::Slow => ("on", &self.cores.all, &self.cores.all),
         };
+        disk::set_slow(flush == Flush::Slow)?;
         kernel::pin(self.postmaster, writers).await?;
         kernel::pin(self.listener, listener).await?;
         kernel::pin(self.relay, listener).await?;

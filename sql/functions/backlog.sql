@@ -1,10 +1,16 @@
--- Definer rights, because nobody may read the queue.
+-- Definer rights, because nobody may read the queue. On a standby there is none to read.
 create or replace function pgherald.backlog(out waiting bigint, out oldest pg_lsn, out percent integer)
-language sql volatile security definer set search_path = pg_catalog, pg_temp as $$
-    select count(*), min(q.lsn), greatest(0, case when pg_sequence_last_value('pgherald.queue_slot') = 4 then 100
-        else least(100, (pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')) * 100 / pgherald.queue_limit()) end)::integer
-      from pgherald.queue q
-$$;
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+begin
+    waiting := 0;
+    percent := 0;
+    if pg_is_in_recovery() then
+        return;
+    end if;
+    select count(*), min(q.lsn) into waiting, oldest from pgherald.queue q;
+    percent := case when pg_sequence_last_value('pgherald.queue_slot') = 4 then 100 else greatest(0, least(100,
+        (pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')) * 100 / pgherald.queue_limit())) end;
+end $$;
 revoke all on function pgherald.backlog() from public;
 grant execute on function pgherald.backlog() to public;
 comment on function pgherald.backlog() is

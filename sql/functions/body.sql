@@ -6,7 +6,11 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     select pgherald.guarded(concat($d$    pgherald_tail pg_catalog.text;
     payload pg_catalog.text;
     payloads pg_catalog.text[];
-$d$, e.declarations, body.declarations), concat(first, e.opening, case when usual is not null then format(e.at_once, usual[1], usual[2], usual[3]) end, statements, e.emission), everything)
+    pgherald_origin pg_catalog.text;
+$d$, e.declarations, body.declarations), concat(first, e.opening, $s$    if pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) '' then
+        pgherald_origin := pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100)));
+    end if;
+$s$, case when usual is not null then format(e.at_once, usual[1], usual[2], usual[3]) end, statements, e.emission), everything)
       from pgherald.emission((select t.transport from pgherald.transport t)) e
 $$;
 revoke all on function pgherald.body(text, text, text, text, text[]) from public;

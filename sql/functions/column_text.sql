@@ -38,7 +38,7 @@ begin
     steady := plain or base.typtype = 'e'
         or builtin and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
     expression := case
-        when integral then format('(%s.%I operator(pg_catalog.|) 0::pg_catalog.int8)', alias, col)
+        when integral then format('(%s.%I operator(pg_catalog.|) 0::pg_catalog.%I)', alias, col, base.typname)
         when plain then format('coalesce(%s.%I, null::pg_catalog.%I)::pg_catalog.text', alias, col, base.typname)
         else format('%s.%I::pg_catalog.text', alias, col)
     end;
@@ -48,4 +48,4 @@ end $$;
 revoke all on function pgherald.column_text(regclass, name, text) from public;
 grant execute on function pgherald.column_text(regclass, name, text) to public;
 comment on function pgherald.column_text(regclass, name, text) is
-    'How a generated trigger reads column alias.col: as int8 where it is integral, as text otherwise; and as a project, where none and more than 200 bytes are "*". Raises where there is no such column, and says which there are.';
+    'How a generated trigger reads column alias.col: as an integer where it is one, as text otherwise; and as a project, where none and more than 200 bytes are "*". Raises where there is no such column, and says which there are.';

@@ -13,16 +13,18 @@ declare
 begin
     if transport = 'relay' then
         declarations := E'    awake pg_catalog.bool;\n';
-        opening := $s$    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 11)
-        and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 12) and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 13)
-    then
-        return null;
+        opening := $s$    if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) then
+        if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 11) and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 12)
+            and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 13)
+        then
+            return null;
+        end if;
     end if;
 $s$;
         -- One in 64 looks in ring() whether there is room. Not by chance: random() would change what setseed() gives the application.
         append := $s$into pgherald.queue_0 (payload)
         %s
-        returning pg_catalog.pg_lsn_hash(pg_catalog.pg_current_wal_insert_lsn()) operator(pg_catalog.&) 63 operator(pg_catalog.<>) 0
+        returning pg_catalog.pg_lsn_hash(pg_catalog.pg_current_wal_insert_lsn()) operator(pg_catalog.>) -2080374784
             and pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) into awake;$s$;
         -- not as a condition of the statement: that would lock the table where rows go to another
         at_once := format($s$    if %s then

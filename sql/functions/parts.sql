@@ -4,7 +4,7 @@
 -- A composite key is its columns joined by ":", nothing escaped: keys that read the same are told as one, and cover both rows.
 create or replace function pgherald.parts(
     rel regclass, options jsonb, base text, operation text, alias text,
-    out id text, out separator text, out list text,
+    out id text, out id_at_once text, out separator text, out list text,
     out project text, out k_type text, out is_known text, out via text, out lookup text,
     out included text, out compared text, out identical text,
     out named text, out named_at_once text, out whole text, out everywhere text, out steady boolean,
@@ -15,22 +15,21 @@ declare
         case when options ? 'resource' then 'resource' else 'table' end,
         to_json(coalesce(options ->> 'resource', (select c.relname from pg_catalog.pg_class c where c.oid = rel))),
         case when operation = 'TRUNCATE' then 'DELETE' else operation end), '%', '%%');
-    tail text;              -- what pgherald_tail is
+    tail text := ',"cursor":"%s"%s}';   -- what pgherald_tail is,
+    tail_value text := 'pg_catalog.pg_current_xact_id(), pgherald_origin';  -- and what fills it
     key name[] := coalesce(pgherald.names(options -> 'id'), pgherald.primary_key(rel));
     col name;
     depends_on name[];      -- the columns that ids, projects and the application's filter are made of
     plain boolean;
     slot text := '"%s"';    -- the place of the project in a payload
     slot_value text;        -- and what fills it, from k
+    slot_known text := 'k'; -- the same where k is known
     first record;           -- the step that begins at the row,
     last record;            -- the one that ends at the project,
     own record;             -- and their columns
     final record;
 begin
-    -- No nullif() for the origin: it would look for "=" in the writer's search_path.
-    tail := $q$pg_catalog.format(',"cursor":"%s"%s}', pg_catalog.pg_current_xact_id(), case when pg_catalog.current_setting('pgherald.origin', true) operator(pg_catalog.<>) ''
-            then pg_catalog.concat(',"origin":', pg_catalog.to_json(pg_catalog.left(pg_catalog.current_setting('pgherald.origin', true), 100))) end)$q$;
-    tail_first := format(E'        pgherald_tail := %s;\n', tail);
+    tail_first := format(E'        pgherald_tail := pg_catalog.format(%L, %s);\n', tail, tail_value);
     everything := replace(head, '%%', '%') || '"*","ids":null}';
     everywhere := format('pg_catalog.format(%L, pgherald_tail)', head || '"*","ids":null%s');
     steady := true;
@@ -42,10 +41,11 @@ begin
     end if;
 
     select string_agg(c.expression || '::pg_catalog.text', $q$ operator(pg_catalog.||) ':' operator(pg_catalog.||) $q$ order by k.position),
-           bool_and(c.plain), bool_and(c.steady)
-      into id, plain, steady
+           case when count(*) = 1 and bool_and(c.integral) then min(c.expression) end, bool_and(c.plain), bool_and(c.steady)
+      into id, id_at_once, plain, steady
       from unnest(key) with ordinality k(name, position) cross join lateral pgherald.column_text(rel, k.name, alias) c;
     id := case when plain then id else format('pg_catalog.to_json(%s)::pg_catalog.text', id) end || ' collate pg_catalog."C"';
+    id_at_once := coalesce(id_at_once, id);
     separator := case when plain then '","' else ',' end;
     list := case when plain then '["%s"]' else '[%s]' end;
     depends_on := key;
@@ -54,6 +54,7 @@ begin
         project := $q$'*'::pg_catalog.text$q$;
         k_type := 'pg_catalog.text';
         slot_value := $q$'*'$q$;
+        slot_known := slot_value;
         is_known := 'true';
     else
         select * into first from pgherald.path(rel, options ->> 'project') p order by p.step limit 1;
@@ -74,6 +75,7 @@ begin
             else
                 slot := '%s';
                 slot_value := $q$pg_catalog.to_json(coalesce(k, '*'))$q$;
+                slot_known := 'pg_catalog.to_json(k)';
             end if;
         end if;
         if last.step = 1 then
@@ -114,7 +116,7 @@ begin
     end if;
 
     named := format('pg_catalog.format(%L, %s, ids, pgherald_tail)', head || slot || ',"ids":' || list || '%s', slot_value);
-    named_at_once := format('pg_catalog.format(%L, %s, ids, %s)', head || slot || ',"ids":' || list || '%s', slot_value, tail);
+    named_at_once := format('pg_catalog.format(%L, %s, ids, %s)', head || slot || ',"ids":' || list || tail, slot_known, tail_value);
     whole := format('pg_catalog.format(%L, %s, pgherald_tail)', head || slot || ',"ids":null%s', slot_value);
 end $$;
 revoke all on function pgherald.parts(regclass, jsonb, text, text, text) from public;

@@ -16,8 +16,32 @@ declare
         p.is_known, options ->> 'max_ids', p.named, p.whole);
     shown text := format($q$pg_catalog.concat(',"rows":[', x, ']'%s, '}')$q$,
         case when moves then $q$, case when x operator(pg_catalog.<>) old_x then pg_catalog.concat(',"old_rows":[', old_x, ']') end$q$ end);
+    counted text;
+    at_once text[];
 begin
     steady := p.steady;
+    counted := concat(
+        case when moves and p.compared is not null then format(
+$body$    if %s then
+        return null;
+    end if;
+$body$, same) end,
+        format(
+$body$    if pg_catalog.current_setting('pgherald.rows', true) operator(pg_catalog.<>) '' then
+        seen := pg_catalog.current_setting('pgherald.rows', true)::pg_catalog.int8 operator(pg_catalog.+) 1;
+    end if;
+    if seen operator(pg_catalog.<=) %s then
+        sent := pg_catalog.set_config('pgherald.rows', seen::pg_catalog.text, true);
+    end if;
+$body$, options ->> 'max_ids'));
+    -- an id and a project that did not change
+    if p.included is null and p.lookup is null then
+        at_once := array[p.named_at_once,
+            concat('(select ', p.id_at_once, ' as ids, ', p.project, ' as k', case when moves then format(', %s as old_ids, %s as old_k', old.id_at_once, old.project) end, ') q'),
+            concat('seen operator(pg_catalog.<=) ', options ->> 'max_ids',
+                case when p.separator = ',' then ' and pg_catalog.octet_length(ids) operator(pg_catalog.<=) 6000' else ' and ids is not null' end,
+                ' and ', p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end)];
+    end if;
     queries := array[format('select %s from pgherald_new new, pgherald_old old', concat_ws(', ', p.id, coalesce(p.project, p.via), p.included, same))];
     body := pgherald.body(
         concat(E'    -- ', regexp_replace((select string_agg(concat_ws(' ', a.attname, a.atttypid::regtype), ', ' order by a.attnum)
@@ -27,20 +51,7 @@ begin
             case when p.included is not null then E'    x pg_catalog.text;\n' || case when moves then E'    old_x pg_catalog.text;\n' else '' end end,
             case when p.lookup is not null then E'    projects pg_catalog.text[];\n' end),
         concat(
-            case when moves and p.compared is not null then format(
-$body$    if %s then
-        return null;
-    end if;
-$body$, same) end,
             p.tail_first,
-            format(
-$body$    if pg_catalog.current_setting('pgherald.rows', true) operator(pg_catalog.<>) '' then
-        seen := pg_catalog.current_setting('pgherald.rows', true)::pg_catalog.int8 operator(pg_catalog.+) 1;
-    end if;
-    if seen operator(pg_catalog.<=) %s then
-        sent := pg_catalog.set_config('pgherald.rows', seen::pg_catalog.text, true);
-    end if;
-$body$, options ->> 'max_ids'),
             case when p.lookup is not null then format(E'    projects := %s(array[%s]);\n', p.lookup, concat_ws(', ', p.via, case when moves then old.via end)) end,
             format(E'    ids := %s;\n    k := %s;\n    payload := %s;\n', p.id, coalesce(p.project, 'projects[1]'), told),
             case when moves then format(E'    old_ids := %s;\n    old_k := %s;\n', old.id, coalesce(old.project, 'projects[2]')) end,
@@ -64,7 +75,7 @@ $body$    if ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old
         payloads := pgherald.split(array[first, payload]);
     end if;
 $body$, told) end,
-            E'    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7969 then\n        payloads := pgherald.split(array[payload]);\n    end if;'), p.everything);
+            E'    if payloads is null and pg_catalog.octet_length(payload) operator(pg_catalog.>) 7969 then\n        payloads := pgherald.split(array[payload]);\n    end if;'), p.everything, counted, at_once);
 end $$;
 revoke all on function pgherald.row_source(regclass, jsonb, text, text) from public;
 grant execute on function pgherald.row_source(regclass, jsonb, text, text) to public;

@@ -24,6 +24,7 @@ declare
     this text;              -- one of the transition tables
     other text;             -- and the other
     ones text[];
+    ones_at_once text[];
     many text[];
     bounded text[];
     limited text[];
@@ -47,6 +48,7 @@ begin
         ones := ones || format('(select %s as j, %s as k%s%s from %s r)', p.id, coalesce(p.project, p.via),
             case when with_rows then format(', %s as x', p.included) end,
             case when by_columns then format(', row(%s) as v', p.compared) end, this);
+        ones_at_once := ones_at_once || replace(ones[cardinality(ones)], p.id, p.id_at_once);
         many := many || concat(
             format('select %s as j, %s as k, %s as w', p.id, coalesce(p.project, 'l.project'), case this when 'pgherald_new' then 'true' else 'false' end),
             case when with_rows and not by_columns
@@ -78,7 +80,7 @@ begin
         at_once := array[p.named_at_once,
             concat('(select a.j as ids, a.k as k', case when moves then ', b.j as old_ids, b.k as old_k' end,
                 case when by_columns then ', a.v operator(pg_catalog.*<>) b.v as changed' end,
-                ' from ', ones[1], ' a', case when moves then ', ' || ones[2] || ' b' end, ') q'),
+                ' from ', ones_at_once[1], ' a', case when moves then ', ' || ones_at_once[2] || ' b' end, ') q'),
             concat('not exists (select from ', case operation when 'DELETE' then 'pgherald_old' else 'pgherald_new' end, ' offset 1 limit 1)',
                 case when uneven then ' and not exists (select from pgherald_old offset 1 limit 1)' end,
                 case when p.separator = ',' then ' and pg_catalog.octet_length(ids) operator(pg_catalog.<=) 6000' else ' and ids is not null' end,

@@ -95,7 +95,8 @@ async fn rights_functions_and_casts_that_were_changed_beneath_us() {
             (
                 "create function boom(int8) returns text language plpgsql as 'begin raise ''hijacked''; end';
              create cast (int8 as text) with function boom(int8)",
-                DONE,
+                // a single row needs no cast
+                "update tasks set done = true",
                 IS_DONE,
             ),
             (
