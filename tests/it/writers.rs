@@ -94,7 +94,8 @@ async fn rights_functions_and_casts_that_were_changed_beneath_us() {
             // casts of somebody else's between types of PostgreSQL's own, and one that PostgreSQL has itself
             (
                 "create function boom(int8) returns text language plpgsql as 'begin raise ''hijacked''; end';
-             create cast (int8 as text) with function boom(int8)",
+             create function boom(int4) returns text language plpgsql as 'begin raise ''hijacked''; end';
+             create cast (int8 as text) with function boom(int8); create cast (int4 as text) with function boom(int4)",
                 // a single row needs no cast
                 "update tasks set done = true",
                 IS_DONE,
