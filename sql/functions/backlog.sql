@@ -9,7 +9,7 @@ begin
     end if;
     select count(*), min(q.lsn) into waiting, oldest from pgherald.queue q;
     percent := case when pg_sequence_last_value('pgherald.queue_slot') = 4 then 100 else greatest(0, least(100,
-        (pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')) * 100 / pgherald.queue_limit())) end;
+        (pgherald.queue_bytes() - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0)) * 100 / pgherald.queue_limit())) end;
 end $$;
 revoke all on function pgherald.backlog() from public;
 grant execute on function pgherald.backlog() to public;

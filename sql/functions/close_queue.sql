@@ -1,10 +1,11 @@
 -- Judged by the size of the files, which costs next to nothing and counts what is in flight as well. What the relay has left
 -- empty in them does not count, so the limit is meant for a relay that does not move.
+-- A variable has no value after a restore without data.
 -- Definer rights, because a writer may not change the variable.
 create or replace function pgherald.close_queue() returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 begin
-    if pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead') <= pgherald.queue_limit() then
+    if pgherald.queue_bytes() - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0) <= pgherald.queue_limit() then
         return false;
     end if;
     perform setval('pgherald.queue_slot', 4);

@@ -4,7 +4,7 @@ language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     bytes bigint := pgherald.queue_bytes();
 begin
-    if abs(bytes - pg_sequence_last_value('pgherald.queue_dead')) > pgherald.queue_limit() / 16 then
+    if abs(bytes - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0)) > pgherald.queue_limit() / 16 then
         perform setval('pgherald.queue_dead', bytes);
     end if;
     if pg_sequence_last_value('pgherald.queue_slot') = 4 then

@@ -172,3 +172,17 @@ async fn a_long_queue_is_sent_on_in_bounded_batches() {
     database.run("update tasks set done = true where id = 1").await;
     hears_at_last(&mut alice, "task UPDATE 7/1").await;
 }
+
+/// A dump without data leaves the sequences without a value.
+#[tokio::test]
+async fn a_queue_that_was_never_measured_has_room() {
+    let database = silent().await;
+    database.run("alter sequence pgherald.queue_dead restart; alter sequence pgherald.queue_slot restart").await;
+    let closed = "select pgherald.close_queue()::int";
+    assert_eq!(number(&database.client, closed).await, 0);
+    assert_eq!(number(&database.client, "select percent from pgherald.backlog()").await, 0);
+    database.run("insert into pgherald.queue_1 (payload) select repeat('x', 1000) from generate_series(1, 4000)").await;
+    database.run("delete from pgherald.queue; select pgherald.relay(0, 1)").await;
+    let noted = "select pg_sequence_last_value('pgherald.queue_dead') - pgherald.queue_bytes()";
+    assert_eq!(number(&database.client, noted).await, 0);
+}
