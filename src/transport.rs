@@ -18,7 +18,7 @@ use crate::relay::Pace;
 use crate::standing::Standing;
 use crate::turn;
 
-const WANTED: &str = "select pgherald.relay_wanted()";
+const WANTED: &str = "select pgherald.relay_wanted(), exists (select from pgherald.appending())";
 
 /// What the database asks of a daemon.
 #[derive(Debug)]
@@ -27,8 +27,8 @@ enum Wanted {
     Nothing,
     /// A relay.
     Relay,
-    /// A relay, and this role may not be it.
-    Forbidden(Standing),
+    /// A relay, and this role may not be it. Whether there are triggers that tell nobody else.
+    Forbidden(Standing, bool),
 }
 
 /// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung; from then on this
@@ -41,11 +41,19 @@ pub async fn run(
     changed: &Notify,
 ) -> Infallible {
     let mut told = 0;
+    // since the last look writers may have found nobody, and have ended
+    let mut unheard = false;
     loop {
         match wanted(database).await {
             Ok(Wanted::Relay) => break,
-            Ok(Wanted::Nothing) => told = 0,
-            Ok(Wanted::Forbidden(standing)) => {
+            Ok(Wanted::Nothing) => {
+                if std::mem::take(&mut unheard) {
+                    tell_everyone(hub, access);
+                }
+                told = 0;
+            }
+            Ok(Wanted::Forbidden(standing, appending)) => {
+                unheard = true;
                 error!(
                     "triggers send by way of a relay, and {} may not relay: changes are not heard, every session is told to \
                      refetch again and again; as the owner of schema pgherald: {}",
@@ -53,14 +61,14 @@ pub async fn run(
                     grants(&standing.role)
                 );
                 // what is left over after a return to notify is told once
-                if standing.relayed || standing.waiting != told {
+                if standing.relayed || appending || standing.waiting != told {
                     tell_everyone(hub, access);
                 }
                 told = standing.waiting;
             }
             Err(error) => warn!(%error, "cannot find out which transport the triggers use"),
         }
-        let _ = timeout(settings.heartbeat_interval, changed.notified()).await;
+        unheard |= timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
     }
     info!("triggers send by way of a relay");
     let tell = || tell_everyone(hub, access);
@@ -81,7 +89,7 @@ async fn wanted(database: &Database) -> Result<Wanted, DatabaseError> {
     Ok(match row.get(0) {
         false => Wanted::Nothing,
         true if standing.may_relay => Wanted::Relay,
-        true => Wanted::Forbidden(standing),
+        true => Wanted::Forbidden(standing, row.get(1)),
     })
 }
 

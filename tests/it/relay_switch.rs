@@ -208,3 +208,42 @@ async fn snapshots_from_before_a_switch_are_refused() {
     let url = format!("{}?options=-cdefault_transaction_isolation%3Dserializable", &*database.url);
     crate::commands::succeeds(&Settings::new(&url), &["transport", "relay"]).await;
 }
+
+/// Writers that found nobody there, between two looks of a daemon.
+#[tokio::test]
+async fn what_was_told_to_nobody_is_made_good_after_a_return_to_notify() {
+    let database = Database::sample().await;
+    let daemon = Settings::new(&database.url).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    daemon.signal("STOP").await;
+    database
+        .run(
+            "do $$ begin
+                perform pgherald.set_transport('relay'); commit;
+                update tasks set done = not done where id = 1; commit;
+                perform pgherald.set_transport('notify');
+            end $$",
+        )
+        .await;
+    daemon.signal("CONT").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+}
+
+#[tokio::test]
+async fn a_daemon_that_may_not_relay_makes_good_what_it_could_not_hear() {
+    let database = silent().await;
+    let role = crate::world::unique("nobody");
+    database
+        .run(&format!("create role {role} login; grant usage on schema public to {role}; grant select on project_members to {role}"))
+        .await;
+    let mut url = reqwest::Url::parse(&database.url).unwrap();
+    url.set_username(&role).unwrap();
+    let daemon = Settings::new(url.as_str()).set("database.heartbeat_interval", "10s").start().await;
+    until("the daemon to have looked", async || daemon.log().contains("may not relay")).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("update tasks set done = not done where id = 1").await;
+    database.run("select pgherald.set_transport('notify')").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    drop((daemon, alice));
+    crate::relay_world::forget(&database, &role).await;
+}
