@@ -4,6 +4,7 @@
 //! A lock is tried again and again rather than waited for: whoever waits holds a snapshot, which keeps VACUUM from its work.
 //! Only behind writers a daemon waits ([`Claim::lock`]): they keep VACUUM from it themselves, and end.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -41,6 +42,10 @@ const LOOK: &str =
     "select coalesce(pg_catalog.bool_or(l.pid = $2), false), pg_catalog.max(l.pid) filter (where l.granted), pg_catalog.count(*) = 0
       from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objid = $1 and l.objsubid = 2 and l.mode = 'ExclusiveLock'
+       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())";
+/// Who is present for writers.
+const HOLDERS: &str = "select l.pid from pg_catalog.pg_locks l
+     where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (1, 11, 12, 13) and l.objsubid = 2 and l.mode = 'ExclusiveLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())";
 /// How often it is asked whether a lock is waited for now.
 const LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -166,6 +171,11 @@ impl Claim<'_> {
     /// Whether nobody has the lock alone, or waits to.
     pub async fn is_free(&self, key: i32) -> Result<bool, DatabaseError> {
         Ok(self.look(key).await?.2)
+    }
+
+    /// The sessions that hold one of [`PRESENT`] alone, or wait for it.
+    pub async fn holders(&self) -> Result<BTreeSet<i32>, DatabaseError> {
+        Ok(self.database.query(HOLDERS, &[]).await?.iter().map(|row| row.get(0)).collect())
     }
 
     /// Bounds a query that must not wait for anybody.

@@ -52,8 +52,12 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
                 claimed = true;
                 let silent = tell(database, hub, access).await;
                 gauge!(m::RELAY_PRESENT).set(1.0);
-                outlast(silent, database, hub, access).await;
-                claim.watch(key, settings.heartbeat_interval).await
+                // at once: one of those may take hours
+                let outlasted = async {
+                    outlast(silent, database, hub, access).await;
+                    pending::<Result<Infallible, DatabaseError>>().await
+                };
+                tokio::try_join!(outlasted, claim.watch(key, settings.heartbeat_interval)).map(|(never, _)| never)
             };
             let held = async {
                 if !held {
@@ -92,7 +96,16 @@ async fn take(claim: &Claim<'_>) -> Result<Option<(i32, bool)>, DatabaseError> {
 }
 
 async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
+    let mut before: Option<BTreeSet<i32>> = None;
     loop {
+        // an answer that does not come tells nothing
+        if let Ok(now) = claim.holders().await {
+            // all may have been gone at once, and others have come in their place
+            if before.is_some_and(|before| before.is_disjoint(&now)) {
+                return Err(DatabaseError::new("none of those that were present is left"));
+            }
+            before = Some(now);
+        }
         sleep(TRY_INTERVAL).await;
         if let Some(taken) = take(claim).await? {
             return Ok(taken);
