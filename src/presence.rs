@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 use tokio::time::sleep;
+use tokio_postgres::types::Type;
 use tracing::{info, warn};
 
 use crate::access::Access;
@@ -25,7 +26,7 @@ use crate::metrics as m;
 const SILENT: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.granted and l.mode = 'ShareLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-       and (l.objid = 13 or l.objid = 2 and l.pid is null)";
+       and (l.objid = 13 or $1 and l.objid = 2 and l.pid is null)";
 /// How soon after each other it is asked whether they have ended.
 const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
 /// Tells what was written while nobody was there; gives back those who still write.
 async fn tell(database: &Database, hub: &Hub, access: &Access) -> BTreeSet<String> {
     let silent = loop {
-        match silent(database).await {
+        match silent(database, true).await {
             Ok(silent) => break silent,
             // nothing is lost meanwhile: writers see that we are there
             Err(_) => sleep(SILENT_INTERVAL_MAX).await,
@@ -132,11 +133,18 @@ async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, a
         info!(transactions = silent.len(), "waiting for transactions that have told nobody of their changes");
     }
     let mut interval = SILENT_INTERVAL_MIN;
-    while !silent.is_empty() {
+    // one may just have been between two of its tries
+    let mut last_of_them = false;
+    while !silent.is_empty() || !last_of_them {
         sleep(interval).await;
         interval = (interval * 2).min(SILENT_INTERVAL_MAX);
         // an answer that does not come tells nothing
-        let Ok(now) = self::silent(database).await else { continue };
+        let Ok(now) = self::silent(database, true).await else { continue };
+        if interval == SILENT_INTERVAL_MAX && !last_of_them {
+            let Ok(more) = self::silent(database, false).await else { continue };
+            last_of_them = true;
+            silent.extend(more);
+        }
         let before = silent.len();
         silent.retain(|transaction| now.contains(transaction));
         // not only after the last: one of them may take hours
@@ -146,6 +154,6 @@ async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, a
     }
 }
 
-async fn silent(database: &Database) -> Result<BTreeSet<String>, DatabaseError> {
-    Ok(database.query(SILENT, &[]).await?.iter().map(|row| row.get(0)).collect())
+async fn silent(database: &Database, prepared: bool) -> Result<BTreeSet<String>, DatabaseError> {
+    Ok(database.query(SILENT, &[(&prepared, Type::BOOL)]).await?.iter().map(|row| row.get(0)).collect())
 }

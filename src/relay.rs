@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use metrics::{counter, gauge, histogram};
 use tokio::time::{sleep, timeout};
 use tokio_postgres::Statement;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tracing::warn;
 
 use crate::claim::{ASLEEP, Claim};
@@ -137,10 +137,12 @@ impl<'a> Relay<'a> {
                 if self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
                     self.tidy().await?;
                 }
-                if last_row.elapsed() >= self.pace.linger
-                    && !self.must_stay_awake().await?
-                    && self.claim.try_lock(ASLEEP).await?
-                {
+                let rests = last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await?;
+                // what was rolled back was never taken, and is looked through each time
+                if rests && self.is_large().await? {
+                    self.tidy().await?;
+                }
+                if rests && self.claim.try_lock(ASLEEP).await? {
                     show_state("asleep");
                     self.sleep().await?;
                     self.claim.unlock(ASLEEP).await?;
@@ -191,8 +193,14 @@ impl<'a> Relay<'a> {
 
     /// Where transactions may be prepared, and triggers append: a writer who rings could not be prepared.
     async fn must_stay_awake(&self) -> Result<bool, DatabaseError> {
-        let relayed = "select coalesce((select transport = 'relay' from pgherald.transport), true)";
+        let relayed = "select coalesce((select transport = 'relay' from pgherald.transport), true) or exists (select from pgherald.appending())";
         Ok(self.two_phase && self.claim.within(self.claim.client.query_typed_one(relayed, &[])).await?.get(0))
+    }
+
+    async fn is_large(&self) -> Result<bool, DatabaseError> {
+        let large = "select pgherald.queue_bytes() > $1";
+        let max: [(&(dyn ToSql + Sync), Type); 1] = [(&self.pace.table_bytes_max, Type::INT8)];
+        Ok(self.claim.within(self.claim.client.query_typed_one(large, &max)).await?.get(0))
     }
 
     /// Keeps the queue's tables small.

@@ -1,5 +1,6 @@
--- Judged by the size of the files, which costs next to nothing and counts what is in flight as well. What the relay has left
--- empty in them does not count, so the limit is meant for a relay that does not move.
+-- Judged by the size of the files, which costs next to nothing. What the relay has found empty in them does not count, nor
+-- what was not committed then: the limit is for a relay that does not move. A transaction takes about as much room there as in
+-- the table that it changes.
 -- A variable has no value after a restore without data.
 -- Definer rights, because a writer may not change the variable.
 create or replace function pgherald.close_queue() returns boolean

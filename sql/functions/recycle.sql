@@ -28,9 +28,12 @@ begin
         exception when lock_not_available then
             continue;       -- a writer, or pg_dump
         end;
-        -- Not of this table alone: what is older, in another, goes first.
-        taken := (pgherald.relay(0, 5000)).taken;
         execute format('select exists (select from pgherald.queue_%s)', k) into left_over;
+        if left_over then
+            -- Not of this table alone: what is older, in another, goes first.
+            taken := (pgherald.relay(0, 5000)).taken;
+            execute format('select exists (select from pgherald.queue_%s)', k) into left_over;
+        end if;
         if not left_over then
             execute format('truncate only pgherald.queue_%s', k);
             truncated := true;

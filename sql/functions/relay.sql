@@ -39,6 +39,17 @@ begin
         waiting := (select count(*) from pgherald.queue);
         return;
     end if;
+    if pgherald.queue_bytes() > pgherald.queue_limit() / 4 and exists (select from pgherald.queue offset 200000) then
+        -- each step reads all that waits: after a transaction of millions it would be at it for hours
+        for k in 0..3 loop
+            execute format('delete from only pgherald.queue_%s where ctid = any (array(select q.ctid from only pgherald.queue_%1$s q limit 200000))', k);
+            get diagnostics unfit = row_count;
+            taken := taken + unfit;
+        end loop;
+        waiting := 1;
+        perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
+        return;
+    end if;
     select q.lsn, q.tableoid, q.ctid into beyond from pgherald.queue q order by q.lsn, q.tableoid, q.ctid offset max_rows limit 1;
     with gone as (
         delete from pgherald.queue q where beyond.lsn is null or (q.lsn, q.tableoid, q.ctid) < (beyond.lsn, beyond.tableoid, beyond.ctid)
@@ -59,17 +70,9 @@ begin
         perform pgherald.open_queue();
     else
         waiting := (select count(*) from pgherald.queue);
-        if waiting > 200000 then
-            -- each step reads all that waits: after a transaction of millions it would be at it for hours
-            delete from pgherald.queue q using (select x.tableoid, x.ctid from pgherald.queue x limit 200000) x
-             where q.tableoid = x.tableoid and q.ctid = x.ctid;
-            taken := taken + 200000;
-            waiting := waiting - 200000;
-            perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
-        end if;
     end if;
     seconds := extract(epoch from clock_timestamp() - found_at);
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, then sends about max_rows of it on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, then sends about max_rows of it on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';

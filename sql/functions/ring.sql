@@ -4,7 +4,7 @@
 create or replace function pgherald.ring() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 begin
-    if pg_relation_size('pgherald.queue_0') > pgherald.queue_limit() and pgherald.close_queue() then
+    if pg_relation_size('pgherald.queue_0') > pgherald.queue_limit() / 4 and pgherald.close_queue() then
         raise exception 'the queue of the relay is full' using errcode = 'program_limit_exceeded',
             hint = 'No daemon sends on what is in it: see `pgherald doctor`.';
     elsif pg_try_advisory_xact_lock_shared(7434, 2) then

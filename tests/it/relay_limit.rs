@@ -102,8 +102,9 @@ async fn more_than_can_be_sent_soon_is_told_as_everything() {
     let many =
         "insert into pgherald.queue_0 (payload) select format('{\"n\":%s}', i) from generate_series(1, 450000) i";
     database.run(many).await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
     database.run("update tasks set done = true where id = 1").await;
-    while alice.short().await != "reconnect notification_dropped" {}
     hears_at_last(&mut alice, "task UPDATE 7/1").await;
     until("the queue to be empty", async || queued(&database.client).await == 0).await;
     let batches = daemon.metric("pgherald_relay_batches_total").await;

@@ -53,6 +53,41 @@ async fn a_transaction_that_told_nobody_is_made_good_when_it_has_ended() {
     }
 }
 
+/// There are four places. Who has none tells its sessions all the same what writers told nobody.
+#[tokio::test]
+async fn a_fifth_daemon_tells_what_was_told_nobody() {
+    let database = silent().await;
+    let settings = Settings::new(&database.url).set("database.pool_connections", "2");
+    let writer = connect(&database.url).await;
+    writer.batch_execute("begin; update tasks set title = 'silent' where id = 1").await.unwrap();
+    let mut daemons = Vec::new();
+    for _ in 0..4 {
+        daemons.push(start(&settings).await);
+    }
+    let fifth = settings.start().await;
+    let mut alice = fifth.browser("alice", "7").await;
+    until("it to find out", async || fifth.log().contains("that have told nobody")).await;
+    // what it told when it began came before or after alice
+    database.run("update tasks set done = not done where id = 2").await;
+    hears_at_last(&mut alice, "task UPDATE 7/2").await;
+    writer.batch_execute("commit").await.unwrap();
+    alice.hears(&["reconnect notification_dropped"]).await;
+    assert_eq!(fifth.metric("pgherald_relay_present ").await, 0.0);
+
+    // all others are gone for a moment
+    let ended = "select count(pg_terminate_backend(a.pid)) from pg_stat_activity a join pg_locks l using (pid)
+                  where a.datname = current_database() and l.locktype = 'advisory' and l.objid in (1, 11, 12, 13) and l.mode = 'ExclusiveLock'";
+    assert_eq!(number(&database.client, ended).await, 4);
+    database.run("update tasks set done = not done where id = 1").await;
+    loop {
+        match &*alice.short().await {
+            "reconnect notification_dropped" => break,
+            frame => assert_eq!(frame, "task UPDATE 7/1"),
+        }
+    }
+    drop(daemons);
+}
+
 /// The one that dies leaves the place to one that has been there all the time: no writer finds nobody.
 #[tokio::test]
 async fn presence_passes_on_without_a_gap() {

@@ -63,8 +63,10 @@ pub async fn until_relays(daemon: &Daemon) {
 /// Stops the daemon, as a hung machine does, in a moment in which its session with PostgreSQL does nothing.
 pub async fn stop(daemon: &Daemon, client: &Client) {
     daemon.signal("STOP").await;
+    // what it had asked for just before may be on its way
     let busy = "select count(*) from pg_stat_activity
-                 where datname = current_database() and application_name = 'pgherald relay' and state <> 'idle'";
+                 where datname = current_database() and application_name = 'pgherald relay'
+                   and (state <> 'idle' or state_change > clock_timestamp() - interval '100 ms')";
     until("the relay's session to have nothing to do", async || number(client, busy).await == 0).await;
 }
 

@@ -191,6 +191,11 @@ async fn the_last_value_of_a_session_is_the_applications() {
             let row = world.database.client.query_one("select lastval(), currval('orders_id_seq')", &[]).await.unwrap();
             assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (last, last), "{transport:?} {sql}");
         }
+        // nor where the trigger fails
+        world.run("alter table orders rename project_id to project; insert into orders (project) values (7)").await;
+        let row =
+            world.database.client.query_one("select lastval(), last_value from pgherald.dropped", &[]).await.unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (53, 1), "{transport:?}");
     }
 }
 
