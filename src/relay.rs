@@ -26,8 +26,10 @@ use crate::metrics as m;
 const BATCH_ROWS: i32 = 5000;
 /// The pause between two batches grows with what the last one brought: under load the writers need the processor more
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
-const PAUSE_SCALE: Duration = Duration::from_micros(400);
+const PAUSE_SCALE: Duration = Duration::from_micros(250);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
+/// After a row, for so long, it looks most often.
+const BUSY: Duration = Duration::from_millis(100);
 /// When NOTIFY's own queue is nearly full because of a listener that does not read.
 const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
 /// A relay that sleeps looks so often, so that others see that it lives. It must not find anything.
@@ -46,7 +48,8 @@ const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') fro
 /// How hurried it is. The default is for everybody; a test wants to see in seconds what is seldom.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time.
+    /// How long one call waits for rows, and forty times how long it waits between two looks. It looks from within the
+    /// server, which costs a tenth of asking each time.
     pub patience: Duration,
     /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
     pub linger: Duration,
@@ -59,7 +62,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            patience: Duration::from_millis(50),
+            patience: Duration::from_millis(40),
             linger: Duration::from_millis(500),
             tidy_rows: 2000,
             table_bytes_max: 2 * 1024 * 1024,
@@ -115,7 +118,9 @@ impl<'a> Relay<'a> {
         show_state("awake");
         let mut last_row = Instant::now();
         loop {
-            let step = self.step(self.pace.patience).await?;
+            // what has waited for long can wait for some milliseconds more
+            let patience = if last_row.elapsed() < BUSY { self.pace.patience } else { 3 * self.pace.patience };
+            let step = self.step(patience).await?;
             *moved = true;
             if step.taken > 0 {
                 self.congested = false;

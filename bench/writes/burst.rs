@@ -12,6 +12,7 @@ use crate::stats::Spread;
 
 const WRITERS: usize = 16;
 const UPDATES: usize = 2;
+const WARM_UP: usize = 4;
 /// Shorter than the relay stays awake.
 const PAUSE: Duration = Duration::from_millis(150);
 
@@ -27,8 +28,10 @@ pub async fn table(beside: &Beside, rounds: usize) -> Result<String> {
             let alter = |what: &str| format!("alter table updated {what} trigger user");
             beside.set_transport(if at == 1 { "notify" } else { "relay" }).await?;
             beside.admin.batch_execute(&alter(if at == 0 { "disable" } else { "enable" })).await?;
-            // the sessions compile their triggers, and the relay has just been busy
-            burst(&mut clients).await?;
+            // the sessions compile their triggers, and settle for a plan after the fifth time; the relay has just been busy
+            for _ in 0..WARM_UP {
+                burst(&mut clients).await?;
+            }
             if at == 3 {
                 beside.asleep().await?
             } else {

@@ -1,8 +1,6 @@
 -- For the relay, when nothing waits. A sequence is written to the log each time, so not each time.
-create or replace function pgherald.open_queue() returns void
+create or replace function pgherald.open_queue(bytes bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
-declare
-    bytes bigint := pgherald.queue_bytes();
 begin
     if abs(bytes - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0)) > pgherald.queue_limit() / 16 then
         perform setval('pgherald.queue_dead', bytes);
@@ -11,5 +9,5 @@ begin
         perform setval('pgherald.queue_slot', 0);
     end if;
 end $$;
-revoke all on function pgherald.open_queue() from public;
-comment on function pgherald.open_queue() is 'Notes the size of the queue''s tables while nothing is in them, and opens the queue to writers if it was closed.';
+revoke all on function pgherald.open_queue(bigint) from public;
+comment on function pgherald.open_queue(bigint) is 'Notes the size in bytes of the queue''s tables while nothing is in them, and opens the queue to writers if it was closed.';

@@ -8,9 +8,15 @@ create or replace function pgherald.relay(patience_ms integer, max_rows integer,
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
+    -- a little less, as the server rounds up to milliseconds
+    pause float8 := greatest(patience_ms / 40.0 - 0.1, 0.9) / 1000;
     looks integer := 0;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
-    beyond record;          -- the first that is left for the next step
+    bytes bigint;
+    -- the first that is left for the next step
+    first_lsn pg_lsn;
+    first_table oid;
+    first_place tid;
     sent_on bigint;
     unfit bigint;           -- what NOTIFY would refuse: only a stranger appends such
     found_at timestamptz;
@@ -20,17 +26,16 @@ begin
     seconds := 0;
     loop
         -- rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long
-        if looks % 4 = 0 or slot <> 0 then
+        if looks % 8 = 0 or slot <> 0 then
             exit when exists (select from pgherald.queue);
         else
             exit when exists (select from only pgherald.queue_0);
         end if;
         if clock_timestamp() >= deadline then
-            perform pgherald.open_queue();
+            perform pgherald.open_queue(pgherald.queue_bytes());
             return;
         end if;
-        -- what has waited for ten milliseconds can wait for one more
-        perform pg_sleep(case when looks < 10 then 0.001 else 0.002 end);
+        perform pg_sleep(pause);
         looks := looks + 1;
     end loop;
     found_at := clock_timestamp();
@@ -39,7 +44,8 @@ begin
         waiting := (select count(*) from pgherald.queue);
         return;
     end if;
-    if pgherald.queue_bytes() > pgherald.queue_limit() / 4 and exists (select from pgherald.queue offset 200000) then
+    bytes := pgherald.queue_bytes();
+    if bytes > pgherald.queue_limit() / 4 and exists (select from pgherald.queue offset 200000) then
         -- each step reads all that waits: after a transaction of millions it would be at it for hours
         for k in 0..3 loop
             execute format('delete from only pgherald.queue_%s where ctid = any (array(select q.ctid from only pgherald.queue_%1$s q limit 200000))', k);
@@ -50,9 +56,12 @@ begin
         perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
         return;
     end if;
-    select q.lsn, q.tableoid, q.ctid into beyond from pgherald.queue q order by q.lsn, q.tableoid, q.ctid offset max_rows limit 1;
+    if bytes > 1048576 then
+        select q.lsn, q.tableoid, q.ctid into first_lsn, first_table, first_place
+          from pgherald.queue q order by q.lsn, q.tableoid, q.ctid offset max_rows limit 1;
+    end if;
     with gone as (
-        delete from pgherald.queue q where beyond.lsn is null or (q.lsn, q.tableoid, q.ctid) < (beyond.lsn, beyond.tableoid, beyond.ctid)
+        delete from pgherald.queue q where first_lsn is null or (q.lsn, q.tableoid, q.ctid) < (first_lsn, first_table, first_place)
         returning q.lsn, q.tableoid, q.ctid, q.payload
     ), placed as (
         select g.payload, row_number() over (order by g.lsn, g.tableoid, g.ctid) as place
@@ -66,8 +75,8 @@ begin
     if unfit > 0 then
         perform pgherald.count_dropped(null, 'a payload of more than 7969 bytes was appended');
     end if;
-    if beyond.lsn is null then
-        perform pgherald.open_queue();
+    if first_lsn is null then
+        perform pgherald.open_queue(bytes);
     else
         waiting := (select count(*) from pgherald.queue);
     end if;
@@ -75,4 +84,4 @@ begin
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, then sends about max_rows of it on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, looking 40 times, then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';
