@@ -53,7 +53,7 @@ pub struct Pace {
     pub patience: Duration,
     /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
     pub linger: Duration,
-    /// Rows between two VACUUMs.
+    /// Rows between two VACUUMs, each of which has all writers plan anew.
     pub tidy_rows: i64,
     /// The size at which new rows go to another table, because VACUUM does not help: someone holds an old snapshot.
     pub table_bytes_max: i64,
@@ -64,8 +64,8 @@ impl Default for Pace {
         Self {
             patience: Duration::from_millis(40),
             linger: Duration::from_millis(500),
-            tidy_rows: 2000,
-            table_bytes_max: 2 * 1024 * 1024,
+            tidy_rows: 5000,
+            table_bytes_max: 3 * 1024 * 1024,
         }
     }
 }

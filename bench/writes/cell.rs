@@ -11,6 +11,8 @@ use crate::variant::{VARIANTS, Variant};
 use crate::workload::Workload;
 
 const SECONDS: u32 = 1;
+/// What many sessions do in their first moments, while each compiles and plans, is not what they do all day.
+const SECONDS_OF_MANY: u32 = 4;
 const START_CLIENTS: usize = 32;
 const START_RUNS: u32 = 2;
 
@@ -70,6 +72,10 @@ impl Cell {
         format!("{}, {} client{s}, {}", self.workload.name, self.clients, self.flush.name())
     }
 
+    const fn seconds(&self) -> u32 {
+        if self.clients == 1 { SECONDS } else { SECONDS_OF_MANY }
+    }
+
     pub fn runs(&self) -> usize {
         self.pairs * self.variants.len()
     }
@@ -78,7 +84,7 @@ impl Cell {
     pub async fn measure(&self, server: &Server, starts: &Starts) -> Result<Measured> {
         server.flush(self.flush).await?;
         let mut samples: Vec<_> = self.variants.iter().map(|variant| (variant.name, Vec::new())).collect();
-        let load = Load { clients: self.clients, length: Length::Seconds(SECONDS), flush: self.flush };
+        let load = Load { clients: self.clients, length: Length::Seconds(self.seconds()), flush: self.flush };
         for round in 0..self.pairs {
             let mut order: Vec<usize> = (0..self.variants.len()).collect();
             if round % 2 == 1 {

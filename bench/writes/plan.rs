@@ -92,7 +92,7 @@ impl Plan {
     fn pairs(&self, flush: Flush) -> usize {
         let usual = match (flush, self.quick) {
             (Flush::None, false) => 11,
-            (_, false) => 5,
+            (_, false) => 3,
             (Flush::None, true) => 3,
             (_, true) => 1,
         };

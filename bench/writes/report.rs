@@ -23,7 +23,7 @@ pub fn brief(measured: &Measured) -> String {
 pub async fn text(server: &Server, measured: &[Measured], starts: &Starts) -> Result<String> {
     let mut text = format!(
         "PostgreSQL {} on {} cores, which pgbench and a listener share with it; `pgbench --protocol prepared`, \
-         runs of one second; synchronous_commit {}, full_page_writes {}. Each figure is a median over the pairs, its \
+         runs of one second, of four where there are several clients; synchronous_commit {}, full_page_writes {}. Each figure is a median over the pairs, its \
          quartiles in brackets. What a session costs to begin is not in them: {} of CPU, and {} more for the first \
          transaction of a kind with triggers, which it compiles then.\n",
         server.setting("server_version").await?.split(' ').next().unwrap_or_default(),

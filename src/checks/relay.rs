@@ -11,7 +11,7 @@ use crate::transport::grants;
 /// Of what it may hold, in percent.
 const FULL_WARNING: i32 = 10;
 const FULL_ERROR: i32 = 50;
-/// The relay moves on to the next of four tables at 2 MB, and truncates what it has left.
+/// The relay moves on to the next of four tables at 3 MB, and truncates what it has left.
 const TABLES_BYTES_WARNING: i64 = 16 << 20;
 
 const BYTES: &str =

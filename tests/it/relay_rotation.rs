@@ -97,7 +97,7 @@ async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
         )
         .await
         .unwrap();
-    write(&database, &daemon, 20).await;
+    write(&database, &daemon, 40).await;
     database.run("update tasks set done = true where id = 3").await;
     while bob.short().await != "task UPDATE 8/3" {}
     let rotations = daemon.metric("pgherald_relay_rotations_total").await;
