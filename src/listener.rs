@@ -139,9 +139,10 @@ impl Ear {
                 Ok(change) => {
                     if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
                         // What was committed before may still be seen by those who could see it then. A relay sends
-                        // transactions of one time interleaved: what lies between those of this one waits with them.
+                        // in the order in which rows were written: what comes first may have been committed later.
                         let mine = |heard: &Heard| {
-                            change.transaction.is_some() && heard.change.transaction == change.transaction
+                            change.ordinal.is_some()
+                                || change.transaction.is_some() && heard.change.transaction == change.transaction
                         };
                         let same = batch.split_off(batch.iter().position(mine).unwrap_or(batch.len()));
                         self.tell(&mut batch, received);

@@ -241,10 +241,10 @@ async fn who_was_removed_before_a_change_of_the_transport_is_told_nothing_after_
     relay.signal("CONT").await;
 }
 
-/// By way of a relay they come as they were written, in turns; what is written after the removal's first change may have
-/// been committed after the removal.
+/// By way of a relay they come as they were written, and not as they were committed: what comes before the removal may have
+/// been committed after it.
 #[tokio::test]
-async fn what_lies_between_the_changes_of_the_transaction_that_removes_waits_with_them() {
+async fn what_was_written_before_a_removal_and_committed_after_it_waits() {
     let database = Database::sample().await;
     database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
     let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "60s");
@@ -255,11 +255,13 @@ async fn what_lies_between_the_changes_of_the_transaction_that_removes_waits_wit
     let mut carol = session(&other, "carol", "7").await;
     // all of it is sent on at once
     relay.signal("STOP").await;
-    let (one, two) = (connect(&database.url).await, connect(&database.url).await);
+    let (early, one, two) = (connect(&database.url).await, connect(&database.url).await, connect(&database.url).await);
+    early.batch_execute("begin; insert into tasks (project_id, title) values (7, 'early')").await.unwrap();
     one.batch_execute("begin; update tasks set done = true where id = 1").await.unwrap();
     two.batch_execute("begin; update tasks set done = true where id = 2").await.unwrap();
     one.batch_execute("delete from project_members where user_id = 'carol'; commit").await.unwrap();
     two.batch_execute("commit").await.unwrap();
+    early.batch_execute("commit").await.unwrap();
     relay.signal("CONT").await;
     assert_eq!(carol.short().await, "revoked");
     assert_eq!(told(&mut carol).await, [""; 0]);

@@ -30,7 +30,8 @@ pub async fn first_told_in(world: World, broken: &str, write: &str, holds: &str)
     writer.batch_execute(write).await.unwrap_or_else(|error| panic!("{broken}: {write}: {error:?}"));
     let began = Instant::now();
     let row = world.database.client.query_one(&format!("select {holds}"), &[]).await.unwrap();
-    assert!(row.get::<_, bool>(0), "{broken}: {holds}");
+    let lost: i64 = world.database.client.query_one(&format!("select {LOST}"), &[]).await.unwrap().get(0);
+    assert!(row.get::<_, bool>(0), "{broken}: {holds}, lost {lost}: {}", world.daemon.log());
     let told = alice.short().await;
     // A heartbeat of the tests is 0.5 s; a slow machine gets ten times as much.
     assert!(began.elapsed() < Duration::from_secs(5), "{broken}: told after {:?}", began.elapsed());

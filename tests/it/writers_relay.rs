@@ -43,7 +43,6 @@ async fn sequences_and_functions_of_the_queue_that_were_changed_beneath_us() {
             ("revoke execute on function pg_sequence_last_value(regclass) from public", DONE, IS_DONE),
             ("revoke execute on function pgherald.append(text[]) from public", long, is_long),
             ("drop function pgherald.append(text[])", long, is_long),
-            ("revoke execute on function pgherald.queue_limit() from public", long, is_long),
             ("revoke execute on function pg_current_wal_insert_lsn() from public", DONE, IS_DONE),
             ("revoke execute on function pgherald.split(text[]) from public", long, is_long),
         ],
