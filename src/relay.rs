@@ -203,7 +203,8 @@ impl<'a> Relay<'a> {
     }
 
     async fn is_large(&self) -> Result<bool, DatabaseError> {
-        let large = "select pgherald.queue_bytes() > $1";
+        // null where a table was dropped just now
+        let large = "select coalesce(pgherald.queue_bytes() > $1, false)";
         let max: [(&(dyn ToSql + Sync), Type); 1] = [(&self.pace.table_bytes_max, Type::INT8)];
         Ok(self.claim.within(self.claim.client.query_typed_one(large, &max)).await?.get(0))
     }
