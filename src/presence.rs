@@ -134,15 +134,15 @@ async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, a
     }
     let mut interval = SILENT_INTERVAL_MIN;
     // one may just have been between two of its tries
-    let mut last_of_them = false;
-    while !silent.is_empty() || !last_of_them {
+    let mut looked_again = false;
+    while !silent.is_empty() || !looked_again {
         sleep(interval).await;
         interval = (interval * 2).min(SILENT_INTERVAL_MAX);
         // an answer that does not come tells nothing
         let Ok(now) = self::silent(database, true).await else { continue };
-        if interval == SILENT_INTERVAL_MAX && !last_of_them {
+        if interval == SILENT_INTERVAL_MAX && !looked_again {
             let Ok(more) = self::silent(database, false).await else { continue };
-            last_of_them = true;
+            looked_again = true;
             silent.extend(more);
         }
         let before = silent.len();

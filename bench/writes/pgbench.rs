@@ -105,7 +105,7 @@ fn command(server: &Server, flush: Flush) -> Command {
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", cores]).arg(&server.pgbench);
     command.env("PGHOST", server.socket_dir()).env("PGPORT", server.port().to_string());
-    command.env("PGUSER", "postgres").env("PGDATABASE", "postgres");
+    command.env("PGUSER", "postgres").env("PGDATABASE", "postgres").env_remove("PGOPTIONS");
     command.stdin(Stdio::null()).kill_on_drop(true);
     command
 }

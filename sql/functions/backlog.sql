@@ -14,4 +14,4 @@ end $$;
 revoke all on function pgherald.backlog() from public;
 grant execute on function pgherald.backlog() to public;
 comment on function pgherald.backlog() is
-    'What waits in the queue of the relay. waiting: committed rows; oldest: the place of the first of them; percent: how full the queue is, with what is not committed.';
+    'What waits in the queue of the relay. waiting: committed rows; oldest: the place of the first of them; percent: how full the queue is, by what its tables have grown since nothing waited.';

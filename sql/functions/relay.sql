@@ -19,6 +19,7 @@ declare
     first_place tid;
     sent_on bigint;
     unfit bigint;           -- what NOTIFY would refuse: only a stranger appends such
+    dropped bigint;
     found_at timestamptz;
 begin
     taken := 0;
@@ -49,10 +50,10 @@ begin
         -- each step reads all that waits: after a transaction of millions it would be at it for hours
         for k in 0..3 loop
             execute format('delete from only pgherald.queue_%s where ctid = any (array(select q.ctid from only pgherald.queue_%1$s q limit 200000))', k);
-            get diagnostics unfit = row_count;
-            taken := taken + unfit;
+            get diagnostics dropped = row_count;
+            taken := taken + dropped;
         end loop;
-        waiting := 1;
+        waiting := 1;       -- how many is not worth another look at millions
         perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
         return;
     end if;

@@ -1,4 +1,4 @@
--- No query at all, but for a path: cheaper than a statement trigger for one row, dearer for many. Beyond max_ids rows of a
+-- No transition tables: for one row it costs what a statement trigger costs, for many far more. Beyond max_ids rows of a
 -- transaction the whole resource is told; PostgreSQL keeps equal notifications of a transaction only once.
 -- Sessions that have called the function keep what they know of the types of new and old: so the types are written into it,
 -- for a refresh to replace it when they change.
