@@ -40,7 +40,7 @@ pub async fn first_told_in(world: World, broken: &str, write: &str, holds: &str)
 }
 
 /// The number of losses, as the daemon reads it.
-pub const LOST: &str = "coalesce(pg_sequence_last_value('pgherald.dropped'), 0)";
+pub const LOST: &str = "coalesce(pg_sequence_last_value(to_regclass('pgherald.dropped')), 0)";
 
 /// Each of these costs one notification.
 pub async fn loses(transport: Transport, cases: &[(&str, &str, &str)]) {
