@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioTimer;
@@ -16,13 +17,14 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::access::Access;
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
 use crate::dialogue::Context;
+use crate::duties::Duties;
 use crate::gate::Gate;
 use crate::hub::Hub;
 use crate::inspector::Inspector;
@@ -85,6 +87,11 @@ pub enum Drained {
     Short {
         /// Sessions still open.
         sessions: usize,
+    },
+    /// It did not stop because it was asked to: a part of it has panicked.
+    Broken {
+        /// Which.
+        duty: &'static str,
     },
 }
 
@@ -160,51 +167,66 @@ impl App {
             Ok(address) => info!(%address, "listening"),
             Err(error) => warn!(%error, "listening on an unknown address"),
         }
-        // Dropping a handle ends its task: nothing outlives this function.
+        // Dropping them ends the tasks: nothing outlives this function.
+        let mut duties = Duties::default();
+        let mut begin =
+            |name, duty: BoxFuture<'static, ()>| duties.add(name, AbortOnDropHandle::new(tokio::spawn(duty)));
         let changed = listener.transport();
-        let _listener = AbortOnDropHandle::new(tokio::spawn(listener.run()));
+        begin("listener", Box::pin(listener.run()));
         let (hub, access, settings) = (Arc::clone(&context.hub), Arc::clone(&context.access), config.database);
-        let _transport = AbortOnDropHandle::new(tokio::spawn(async move {
-            transport::run(&settings, &database, &hub, &access, &changed).await
-        }));
+        begin(
+            "transport",
+            Box::pin(async move { match transport::run(&settings, &database, &hub, &access, &changed).await {} }),
+        );
         let (hub, access) = (Arc::clone(&context.hub), Arc::clone(&context.access));
-        let _warden = AbortOnDropHandle::new(tokio::spawn(warden::run(hub, access, config.authorize.recheck_interval)));
+        begin("warden", Box::pin(warden::run(hub, access, config.authorize.recheck_interval)));
         let keyring = Arc::clone(&context.keyring);
-        let _keys = AbortOnDropHandle::new(tokio::spawn(async move { keyring.keep_fresh().await }));
-        let hub = Arc::clone(&context.hub);
-        let _deadlines = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut ticks = interval(SWEEP_INTERVAL);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                hub.sweep();
-            }
-        }));
-        let _upkeep = AbortOnDropHandle::new(tokio::spawn(async move {
-            let mut ticks = interval(METRICS_UPKEEP_INTERVAL);
-            loop {
-                ticks.tick().await;
-                prometheus.run_upkeep();
-            }
-        }));
-        let _http =
-            AbortOnDropHandle::new(tokio::spawn(accept(socket, doors, limits.connections, limits.header_timeout)));
-        stop.await;
+        begin("keys", Box::pin(async move { keyring.keep_fresh().await }));
+        begin("deadlines", Box::pin(sweep(Arc::clone(&context.hub))));
+        begin("metrics", Box::pin(tidy(prometheus)));
+        begin("connections", Box::pin(accept(socket, doors, limits.connections, limits.header_timeout)));
+        let broken = tokio::select! {
+            () = stop => None,
+            duty = duties.broken() => Some(duty),
+        };
+        if let Some(duty) = broken {
+            error!(duty, "a part of the daemon has panicked, which is a bug: it stops, and should be started again");
+        }
         info!(sessions = context.hub.sessions(), "draining");
         context.drain.cancel();
         sessions.close();
         let began = Instant::now();
-        match timeout(limits.drain_grace, sessions.wait()).await {
-            Ok(()) => {
-                info!(took_ms = began.elapsed().as_millis(), "drained");
-                Drained::Whole
-            }
-            Err(_) => {
-                let sessions = sessions.len();
-                warn!(sessions, "sessions were still open when limits.drain_grace ended");
-                Drained::Short { sessions }
-            }
+        let left = match timeout(limits.drain_grace, sessions.wait()).await {
+            Ok(()) => 0,
+            Err(_) => sessions.len(),
+        };
+        if left > 0 {
+            warn!(sessions = left, "sessions were still open when limits.drain_grace ended");
+        } else {
+            info!(took_ms = began.elapsed().as_millis(), "drained");
         }
+        match (broken, left) {
+            (Some(duty), _) => Drained::Broken { duty },
+            (None, 0) => Drained::Whole,
+            (None, sessions) => Drained::Short { sessions },
+        }
+    }
+}
+
+async fn sweep(hub: Arc<Hub>) {
+    let mut ticks = interval(SWEEP_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        hub.sweep();
+    }
+}
+
+async fn tidy(prometheus: PrometheusHandle) {
+    let mut ticks = interval(METRICS_UPKEEP_INTERVAL);
+    loop {
+        ticks.tick().await;
+        prometheus.run_upkeep();
     }
 }
 

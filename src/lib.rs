@@ -118,6 +118,8 @@ pub mod inspector;
 pub mod routes;
 
 // 5: house
+pub mod duties;
+
 pub mod app;
 
 // 6: commands

@@ -30,6 +30,7 @@ pub async fn run(config: Config) -> Result<(), Failure> {
         drained = run => match drained {
             Drained::Whole => Ok(()),
             Drained::Short { sessions } => Err(Failure::new(format!("{sessions} sessions did not leave within limits.drain_grace"))),
+            Drained::Broken { duty } => Err(Failure::new(format!("stopped because its {duty} panicked: report it, with the log"))),
         },
         () = signals => Err(Failure::new("stopped at once by a second signal, sessions were cut off")),
     }

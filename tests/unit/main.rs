@@ -10,6 +10,7 @@ mod census;
 mod certificate;
 mod config;
 mod conninfo;
+mod duties;
 mod event;
 mod expiry;
 mod history;
