@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use metrics::gauge;
 use tokio::time::sleep;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tracing::{info, warn};
 
 use crate::access::Access;
@@ -21,12 +21,13 @@ use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::metrics as m;
 
-/// Transactions whose changes nobody will tell. Those that found nobody alive hold the last of the locks until they end. Those
-/// that were prepared hold that of a relay which is awake: what they appended is lost where PostgreSQL crashed since, and that is not known.
+/// Transactions whose changes nobody may tell: they hold the lock that is ours, with others, until they end, so they had tried
+/// it before. Those that were prepared hold that of a relay which is awake: what they appended is lost where PostgreSQL crashed
+/// since, and that is not known.
 const SILENT: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.granted and l.mode = 'ShareLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-       and (l.objid = 13 or $1 and l.objid = 2 and l.pid is null)";
+       and (l.objid = $1 or l.objid = 2 and l.pid is null)";
 /// How soon after each other it is asked whether they have ended.
 const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -44,18 +45,22 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
                 Some(taken) => taken,
                 None => tokio::select! {
                     taken = wait(claim) => taken?,
-                    // writers see the others, and those whom they did not see have told nobody, of our sessions neither
-                    never = async { outlast(tell(database, hub, access).await, database, hub, access).await; pending().await } => never,
+                    // writers see the others, and those who did not have told nobody, of our sessions neither
+                    never = async {
+                        let silent = tell(PRESENT[3], database, hub, access).await;
+                        outlast(silent, PRESENT[3], database, hub, access).await;
+                        pending().await
+                    } => never,
                 },
             };
             let here = async {
                 claim.claimed(key).await?;
                 claimed = true;
-                let silent = tell(database, hub, access).await;
+                let silent = tell(key, database, hub, access).await;
                 gauge!(m::RELAY_PRESENT).set(1.0);
                 // at once: one of those may take hours
                 let outlasted = async {
-                    outlast(silent, database, hub, access).await;
+                    outlast(silent, key, database, hub, access).await;
                     pending::<Result<Infallible, DatabaseError>>().await
                 };
                 tokio::try_join!(outlasted, claim.watch(key, settings.heartbeat_interval)).map(|(never, _)| never)
@@ -115,9 +120,9 @@ async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
 }
 
 /// Tells what was written while nobody was there; gives back those who still write.
-async fn tell(database: &Database, hub: &Hub, access: &Access) -> BTreeSet<String> {
+async fn tell(key: i32, database: &Database, hub: &Hub, access: &Access) -> BTreeSet<String> {
     let silent = loop {
-        match silent(database, true).await {
+        match silent(key, database).await {
             Ok(silent) => break silent,
             // nothing is lost meanwhile: writers see that we are there
             Err(_) => sleep(SILENT_INTERVAL_MAX).await,
@@ -128,23 +133,16 @@ async fn tell(database: &Database, hub: &Hub, access: &Access) -> BTreeSet<Strin
 }
 
 /// Tells what they wrote, when they have ended.
-async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, access: &Access) {
+async fn outlast(mut silent: BTreeSet<String>, key: i32, database: &Database, hub: &Hub, access: &Access) {
     if !silent.is_empty() {
-        info!(transactions = silent.len(), "waiting for transactions that have told nobody of their changes");
+        info!(transactions = silent.len(), "waiting for transactions that may have told nobody of their changes");
     }
     let mut interval = SILENT_INTERVAL_MIN;
-    // one may just have been between two of its tries
-    let mut looked_again = false;
-    while !silent.is_empty() || !looked_again {
+    while !silent.is_empty() {
         sleep(interval).await;
         interval = (interval * 2).min(SILENT_INTERVAL_MAX);
         // an answer that does not come tells nothing
-        let Ok(now) = self::silent(database, true).await else { continue };
-        if interval == SILENT_INTERVAL_MAX && !looked_again {
-            let Ok(more) = self::silent(database, false).await else { continue };
-            looked_again = true;
-            silent.extend(more);
-        }
+        let Ok(now) = self::silent(key, database).await else { continue };
         let before = silent.len();
         silent.retain(|transaction| now.contains(transaction));
         // not only after the last: one of them may take hours
@@ -154,6 +152,7 @@ async fn outlast(mut silent: BTreeSet<String>, database: &Database, hub: &Hub, a
     }
 }
 
-async fn silent(database: &Database, prepared: bool) -> Result<BTreeSet<String>, DatabaseError> {
-    Ok(database.query(SILENT, &[(&prepared, Type::BOOL)]).await?.iter().map(|row| row.get(0)).collect())
+async fn silent(key: i32, database: &Database) -> Result<BTreeSet<String>, DatabaseError> {
+    let key: [(&(dyn ToSql + Sync), Type); 1] = [(&key.unsigned_abs(), Type::OID)];
+    Ok(database.query(SILENT, &key).await?.iter().map(|row| row.get(0)).collect())
 }

@@ -3,8 +3,8 @@
 -- Advisory locks, which writers only ever try, shared, until the end of their transaction:
 --   (7434, 1), (7434, 11), (7434, 12), (7434, 13) PRESENT
 --                       Each daemon holds one of them. As soon as a try fails, somebody lives. Where all succeed nobody would
---                       read the queue: nothing is appended, and a daemon that comes later sees who holds the last of them,
---                       and tells all when they end.
+--                       read the queue: nothing is appended, and a daemon that comes later sees who holds the one that it
+--                       takes, and tells all when they end.
 --   (7434, 2) ASLEEP    Held by the relay only while it sleeps. A try that succeeds keeps it from falling asleep before this
 --                       transaction has ended, and one that fails means that somebody must wake it.
 -- The try must be in the subtransaction of the append: where that is rolled back both go, and where it is not, neither does.

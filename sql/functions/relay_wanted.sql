@@ -5,7 +5,7 @@ create or replace function pgherald.relay_wanted() returns boolean
 language sql stable security definer set search_path = pg_catalog, pg_temp as $$
     select coalesce((select t.transport = 'relay' from pgherald.transport t), true) or exists (select from pgherald.queue)
         or exists (select from pgherald.appending())
-        or exists (select from pg_locks l where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (2, 13) and l.objsubid = 2
+        or exists (select from pg_locks l where l.locktype = 'advisory' and l.classid = 7434 and l.objid in (1, 2, 11, 12, 13) and l.objsubid = 2
                       and l.mode = 'ShareLock' and l.database = (select d.oid from pg_database d where d.datname = current_database()))
 $$;
 revoke all on function pgherald.relay_wanted() from public;

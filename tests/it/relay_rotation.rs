@@ -113,6 +113,19 @@ async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
     while bob.short().await != "task UPDATE 8/3" {}
 }
 
+/// Nothing of it is ever taken, but it would be read through again and again.
+#[tokio::test]
+async fn what_was_rolled_back_does_not_stay() {
+    let World { daemon, database } = relayed().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let rows = "insert into pgherald.queue_0 (payload) select repeat('x', 100) from generate_series(1, 40000)";
+    database.run(&format!("begin; {rows}; rollback")).await;
+    assert!(number(&database.client, SIZE).await > 4 * MEGABYTE);
+    database.run("update tasks set done = true where id = 1").await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+    until("the tables to be small again", async || number(&database.client, SIZE).await < 4 * MEGABYTE).await;
+}
+
 /// A writer that holds a row in each table: the tables cannot be locked, and what it wrote is told all the same.
 #[tokio::test]
 async fn a_row_that_waits_in_a_table_that_was_left_is_told() {
