@@ -24,7 +24,8 @@ const STANDING: &str = "with locks as (
            pg_catalog.current_setting('max_prepared_transactions')::int4 > 0,
            pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
            and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute'),
-           pg_catalog.quote_ident(current_user)
+           pg_catalog.quote_ident(current_user),
+           pgherald.relay_wanted(), exists (select from pgherald.appending())
       from pgherald.backlog() b left join pgherald.transport t on true";
 
 /// All that there is to know at one moment.
@@ -48,6 +49,10 @@ pub struct Standing {
     pub may_relay: bool,
     /// Who asks, quoted.
     pub role: String,
+    /// Somebody has to relay: also after a return to `notify`, as long as something is left over.
+    pub wanted: bool,
+    /// There are triggers that append.
+    pub appending: bool,
 }
 
 /// The session of a relay.
@@ -90,6 +95,8 @@ impl Standing {
             two_phase: row.get(9),
             may_relay: row.get(10),
             role: row.get(11),
+            wanted: row.get(12),
+            appending: row.get(13),
         }
     }
 

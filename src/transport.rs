@@ -18,8 +18,6 @@ use crate::relay::Pace;
 use crate::standing::Standing;
 use crate::turn;
 
-const WANTED: &str = "select pgherald.relay_wanted(), exists (select from pgherald.appending())";
-
 /// What the database asks of a daemon.
 #[derive(Debug)]
 enum Wanted {
@@ -27,8 +25,8 @@ enum Wanted {
     Nothing,
     /// A relay.
     Relay,
-    /// A relay, and this role may not be it. Whether there are triggers that tell nobody else.
-    Forbidden(Standing, bool),
+    /// A relay, and this role may not be it.
+    Forbidden(Standing),
 }
 
 /// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung; from then on this
@@ -52,7 +50,7 @@ pub async fn run(
                 }
                 told = 0;
             }
-            Ok(Wanted::Forbidden(standing, appending)) => {
+            Ok(Wanted::Forbidden(standing)) => {
                 unheard = true;
                 error!(
                     "triggers send by way of a relay, and {} may not relay: changes are not heard, every session is told to \
@@ -61,7 +59,7 @@ pub async fn run(
                     grants(&standing.role)
                 );
                 // what is left over after a return to notify is told once
-                if standing.relayed || appending || standing.waiting != told {
+                if standing.relayed || standing.appending || standing.waiting != told {
                     tell_everyone(hub, access);
                 }
                 told = standing.waiting;
@@ -81,15 +79,12 @@ pub async fn run(
 }
 
 async fn wanted(database: &Database) -> Result<Wanted, DatabaseError> {
-    let Some(standing) = database.read(async |transaction| Standing::look(transaction).await).await? else {
-        return Ok(Wanted::Nothing);
-    };
-    let rows = database.query(WANTED, &[]).await?;
-    let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
-    Ok(match row.get(0) {
-        false => Wanted::Nothing,
-        true if standing.may_relay => Wanted::Relay,
-        true => Wanted::Forbidden(standing, row.get(1)),
+    let standing = database.read(async |transaction| Standing::look(transaction).await).await?;
+    Ok(match standing {
+        Some(standing) if !standing.wanted => Wanted::Nothing,
+        Some(standing) if standing.may_relay => Wanted::Relay,
+        Some(standing) => Wanted::Forbidden(standing),
+        None => Wanted::Nothing,
     })
 }
 
