@@ -33,7 +33,7 @@ pub const RELAY: i32 = 3;
 const SETTINGS: &str = "select pg_catalog.set_config(s.name, v.value, false)
       from (values ('application_name', $1), ('synchronous_commit', 'off'), ('statement_timeout', '0'), ('lock_timeout', '0'),
                    ('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0'),
-                   ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'), ('jit', 'off'), ('max_parallel_workers_per_gather', '0'), ('vacuum_cost_delay', '0'), ('client_min_messages', 'error'),
+                   ('default_transaction_isolation', 'read committed'), ('default_transaction_read_only', 'off'), ('jit', 'off'), ('plan_cache_mode', 'force_generic_plan'), ('max_parallel_workers_per_gather', '0'), ('vacuum_cost_delay', '0'), ('client_min_messages', 'error'),
                    ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'),
                    ('client_connection_check_interval', case when pg_catalog.version() ~ 'linux' then '1s' else '0' end)) v(name, value)
       join pg_catalog.pg_settings s on s.name = v.name";

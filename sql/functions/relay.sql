@@ -46,16 +46,19 @@ begin
         return;
     end if;
     bytes := pgherald.queue_bytes();
-    if bytes > pgherald.queue_limit() / 4 and exists (select from pgherald.queue offset 200000) then
-        -- each step reads all that waits: after a transaction of millions it would be at it for hours
-        for k in 0..3 loop
-            execute format('delete from only pgherald.queue_%s where ctid = any (array(select q.ctid from only pgherald.queue_%1$s q limit 200000))', k);
-            get diagnostics dropped = row_count;
-            taken := taken + dropped;
-        end loop;
-        waiting := 1;       -- how many is not worth another look at millions
-        perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
-        return;
+    -- two questions, because the second would be planned anew each time
+    if bytes > pgherald.queue_limit() / 4 then
+        if exists (select from pgherald.queue offset 200000) then
+            -- each step reads all that waits: after a transaction of millions it would be at it for hours
+            for k in 0..3 loop
+                execute format('delete from only pgherald.queue_%s where ctid = any (array(select q.ctid from only pgherald.queue_%1$s q limit 200000))', k);
+                get diagnostics dropped = row_count;
+                taken := taken + dropped;
+            end loop;
+            waiting := 1;       -- how many is not worth another look at millions
+            perform pgherald.count_dropped(null, 'more than 200000 rows waited in the queue of the relay');
+            return;
+        end if;
     end if;
     if bytes > 1048576 then
         select q.lsn, q.tableoid, q.ctid into first_lsn, first_table, first_place
