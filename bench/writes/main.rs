@@ -53,7 +53,7 @@ async fn main() -> Result<()> {
         runs_done += cell.runs();
         measured.push(result);
     }
-    let mut text = report::text(&server, &measured, &starts).await?;
+    let mut text = if measured.is_empty() { String::new() } else { report::text(&server, &measured, &starts).await? };
     server.stop().await?;
     if plan.transports() {
         text += &transports(&plan).await?;

@@ -6,11 +6,20 @@ pub struct Variant {
     pub name: &'static str,
     /// Whether it tells the listener anything: then a run in which too little was heard is an error.
     pub tells: bool,
-    /// Whether it is measured only where CPU is.
-    pub only_cpu: bool,
+    pub when: When,
     /// Whether the triggers append, for a relay to send on.
     pub relayed: bool,
     kind: Kind,
+}
+
+/// Where it is measured.
+#[derive(Clone, Copy)]
+pub enum When {
+    Always,
+    /// Only where the CPU is.
+    Cpu,
+    /// There, and beside several clients with the simplest of updates.
+    Yardstick,
 }
 
 enum Kind {
@@ -23,13 +32,13 @@ enum Kind {
 
 /// The first one is what the others are compared with.
 pub const VARIANTS: &[Variant] = &[
-    Variant { name: "none", tells: false, only_cpu: false, relayed: false, kind: Kind::None },
-    Variant { name: "bare", tells: false, only_cpu: true, relayed: false, kind: Kind::Plain("bare") },
-    Variant { name: "notify", tells: true, only_cpu: true, relayed: false, kind: Kind::Plain("only_notify") },
-    Variant { name: "statement", tells: true, only_cpu: false, relayed: false, kind: Kind::Watch("") },
-    Variant { name: "row", tells: true, only_cpu: true, relayed: false, kind: Kind::Watch(", mode => 'row'") },
-    Variant { name: "statement, relay", tells: true, only_cpu: false, relayed: true, kind: Kind::Watch("") },
-    Variant { name: "row, relay", tells: true, only_cpu: true, relayed: true, kind: Kind::Watch(", mode => 'row'") },
+    Variant { name: "none", tells: false, when: When::Always, relayed: false, kind: Kind::None },
+    Variant { name: "bare", tells: false, when: When::Yardstick, relayed: false, kind: Kind::Plain("bare") },
+    Variant { name: "notify", tells: true, when: When::Cpu, relayed: false, kind: Kind::Plain("only_notify") },
+    Variant { name: "statement", tells: true, when: When::Always, relayed: false, kind: Kind::Watch("") },
+    Variant { name: "row", tells: true, when: When::Cpu, relayed: false, kind: Kind::Watch(", mode => 'row'") },
+    Variant { name: "statement, relay", tells: true, when: When::Always, relayed: true, kind: Kind::Watch("") },
+    Variant { name: "row, relay", tells: true, when: When::Cpu, relayed: true, kind: Kind::Watch(", mode => 'row'") },
 ];
 
 /// What every statement trigger with transition tables costs, whatever it does, and what NOTIFY costs with it: below
