@@ -2,7 +2,7 @@
 //! [`PRESENT`], or waits for it. Whoever wrote before that has told nobody, so everybody is told to refetch: at once, and
 //! again whenever one of those who were still writing has ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::metrics as m;
 
-/// Transactions whose changes nobody may tell: they hold the lock that is ours, with others, until they end, so they had tried
-/// it before. Those that were prepared hold that of a relay which is awake: what they appended is lost where PostgreSQL crashed
-/// since, and that is not known.
-const SILENT: &str = "select l.virtualtransaction from pg_catalog.pg_locks l
+/// Transactions whose changes nobody may tell. They hold the lock that is ours, with others, until they end: so they had tried it
+/// before. Those that were prepared hold that of a relay which is awake: what they appended is lost where PostgreSQL crashed
+/// since, and that is not known; of these only those count that we have met when we came.
+const SILENT: &str = "select l.virtualtransaction, pg_catalog.bool_or(l.objid = $1) from pg_catalog.pg_locks l
      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.granted and l.mode = 'ShareLock'
        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
-       and (l.objid = $1 or l.objid = 2 and l.pid is null)";
+       and (l.objid = $1 or l.objid = 2 and l.pid is null) group by 1";
 /// How soon after each other it is asked whether they have ended.
 const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -119,8 +119,11 @@ async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
     }
 }
 
+/// Transactions, and whether they hold our lock.
+type Silent = BTreeMap<String, bool>;
+
 /// Tells what was written while nobody was there; gives back those who still write.
-async fn tell(key: i32, database: &Database, hub: &Hub, access: &Access) -> BTreeSet<String> {
+async fn tell(key: i32, database: &Database, hub: &Hub, access: &Access) -> Silent {
     let silent = loop {
         match silent(key, database).await {
             Ok(silent) => break silent,
@@ -133,7 +136,7 @@ async fn tell(key: i32, database: &Database, hub: &Hub, access: &Access) -> BTre
 }
 
 /// Tells what they wrote, when they have ended.
-async fn outlast(mut silent: BTreeSet<String>, key: i32, database: &Database, hub: &Hub, access: &Access) {
+async fn outlast(mut silent: Silent, key: i32, database: &Database, hub: &Hub, access: &Access) {
     if !silent.is_empty() {
         info!(transactions = silent.len(), "waiting for transactions that may have told nobody of their changes");
     }
@@ -142,17 +145,18 @@ async fn outlast(mut silent: BTreeSet<String>, key: i32, database: &Database, hu
         sleep(interval).await;
         interval = (interval * 2).min(SILENT_INTERVAL_MAX);
         // an answer that does not come tells nothing
-        let Ok(now) = self::silent(key, database).await else { continue };
-        let before = silent.len();
-        silent.retain(|transaction| now.contains(transaction));
+        let Ok(mut now) = self::silent(key, database).await else { continue };
         // not only after the last: one of them may take hours
-        if silent.len() < before {
+        if silent.keys().any(|transaction| !now.contains_key(transaction)) {
             tell_everyone(hub, access);
         }
+        // one that is prepared may go on by another name
+        now.retain(|transaction, ours| *ours || silent.contains_key(transaction));
+        silent = now;
     }
 }
 
-async fn silent(key: i32, database: &Database) -> Result<BTreeSet<String>, DatabaseError> {
+async fn silent(key: i32, database: &Database) -> Result<Silent, DatabaseError> {
     let key: [(&(dyn ToSql + Sync), Type); 1] = [(&key.unsigned_abs(), Type::OID)];
-    Ok(database.query(SILENT, &key).await?.iter().map(|row| row.get(0)).collect())
+    Ok(database.query(SILENT, &key).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }

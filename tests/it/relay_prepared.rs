@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::relay_world::{hears_nothing_but_a_mark, queued, start, state, two_phase, until_relays};
+use crate::relay_world::{hears_at_last, hears_nothing_but_a_mark, queued, start, state, two_phase, until_relays};
 use crate::world::{Settings, connect, until};
 
 /// Longer than a relay waits before it falls asleep.
@@ -54,6 +54,27 @@ async fn one_that_was_prepared_while_nobody_lived_is_made_good() {
     let mut alice = daemon.browser("alice", "7").await;
     sleep(A_PAUSE).await;
     hears_nothing_but_a_mark(&mut alice, &database).await;
+    database.run("commit prepared 'silent'").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    hears_nothing_but_a_mark(&mut alice, &database).await;
+    drop((daemon, database));
+    server.shutdown().await.unwrap();
+}
+
+/// Some releases of PostgreSQL know it by another name then: it may be told twice.
+#[tokio::test]
+async fn one_that_told_nobody_is_made_good_when_it_is_prepared_later() {
+    let (server, database) = two_phase().await;
+    let writer = connect(&database.url).await;
+    writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+    let daemon = start(&Settings::new(&database.url)).await;
+    until_relays(&daemon).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    hears_nothing_but_a_mark(&mut alice, &database).await;
+    writer.batch_execute("prepare transaction 'silent'").await.unwrap();
+    sleep(A_PAUSE).await;
+    database.run("update tasks set done = not done where id = 2").await;
+    hears_at_last(&mut alice, "task UPDATE 7/2").await;
     database.run("commit prepared 'silent'").await;
     alice.hears(&["reconnect notification_dropped"]).await;
     hears_nothing_but_a_mark(&mut alice, &database).await;
