@@ -41,17 +41,23 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
     loop {
         let mut claimed = false;
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
-            let (key, held) = match take(claim).await? {
-                Some(taken) => taken,
-                None => tokio::select! {
-                    taken = wait(claim) => taken?,
+            let (key, held) = loop {
+                if let Some(taken) = take(claim).await? {
+                    break taken;
+                }
+                let others = others(claim).await;
+                tokio::select! {
+                    taken = wait(claim, others) => match taken? {
+                        Some(taken) => break taken,
+                        None => continue,
+                    },
                     // writers see the others, and those who did not have told nobody, of our sessions neither
-                    never = async {
+                    () = async {
                         let silent = tell(PRESENT[3], database, hub, access).await;
                         outlast(silent, PRESENT[3], database, hub, access).await;
                         pending().await
-                    } => never,
-                },
+                    } => {}
+                }
             };
             let here = async {
                 claim.claimed(key).await?;
@@ -101,20 +107,27 @@ async fn take(claim: &Claim<'_>) -> Result<Option<(i32, bool)>, DatabaseError> {
     Ok(None)
 }
 
-async fn wait(claim: &Claim<'_>) -> Result<(i32, bool), DatabaseError> {
-    let mut before: Option<BTreeSet<i32>> = None;
+/// Waits for one of the locks. None: the others are not the same any more. In between a writer may have found nobody by the last of
+/// the locks, who had got all others before, and so it has to be looked again who told nobody.
+async fn wait(claim: &Claim<'_>, before: BTreeSet<i32>) -> Result<Option<(i32, bool)>, DatabaseError> {
     loop {
-        // an answer that does not come tells nothing
-        if let Ok(now) = claim.holders().await {
-            // all may have been gone at once, and others have come in their place
-            if before.is_some_and(|before| before.is_disjoint(&now)) {
-                return Err(DatabaseError::new("none of those that were present is left"));
-            }
-            before = Some(now);
-        }
         sleep(TRY_INTERVAL).await;
         if let Some(taken) = take(claim).await? {
-            return Ok(taken);
+            return Ok(Some(taken));
+        }
+        if others(claim).await != before {
+            return Ok(None);
+        }
+    }
+}
+
+/// Who is present for writers.
+async fn others(claim: &Claim<'_>) -> BTreeSet<i32> {
+    loop {
+        match claim.holders().await {
+            Ok(holders) => return holders,
+            // an answer that does not come tells nothing
+            Err(_) => sleep(SILENT_INTERVAL_MAX).await,
         }
     }
 }

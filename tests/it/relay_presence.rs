@@ -109,6 +109,46 @@ async fn a_fifth_daemon_tells_what_was_told_nobody() {
     drop(daemons);
 }
 
+/// It got three of the locks while somebody was there by the fourth, and the fourth before another came in their place.
+#[tokio::test]
+async fn a_transaction_that_told_nobody_between_two_daemons_is_made_good_by_those_without_a_lock() {
+    let database = silent().await;
+    let settings = Settings::new(&database.url).set("database.pool_connections", "2");
+    let writer = connect(&database.url).await;
+    let tries = "begin; select pg_try_advisory_xact_lock_shared(7434, key) from unnest(array[1, 11, 12]) key";
+    writer.batch_execute(tries).await.unwrap();
+    let mut first = start(&settings).await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(start(&settings).await);
+    }
+    let without = [settings.start().await, settings.start().await];
+    let mut browsers = [without[0].browser("alice", "7").await, without[1].browser("alice", "7").await];
+    let held = "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgherald presence'";
+    until("all to be there", async || number(&database.client, held).await == 6).await;
+    // a writer only tries; this one waits, so that it is sure to be the first
+    let waits = "select count(*) from pg_locks where locktype = 'advisory' and objid = 13 and not granted
+                    and database = (select oid from pg_database where datname = current_database())";
+    let finds_nobody = writer.batch_execute("select pg_advisory_xact_lock_shared(7434, 13)");
+    let leaves = async {
+        until("the writer to wait", async || number(&database.client, waits).await == 1).await;
+        first.signal("KILL").await;
+        first.exit_code().await;
+    };
+    tokio::join!(finds_nobody, leaves).0.unwrap();
+    for daemon in &without {
+        until("it to find out", async || daemon.log().contains("that may have told nobody")).await;
+    }
+    database.run("update tasks set done = not done where id = 2").await;
+    for browser in &mut browsers {
+        hears_at_last(browser, "task UPDATE 7/2").await;
+    }
+    writer.batch_execute("commit").await.unwrap();
+    for browser in &mut browsers {
+        browser.hears(&["reconnect notification_dropped"]).await;
+    }
+}
+
 /// The one that dies leaves the place to one that has been there all the time: no writer finds nobody.
 #[tokio::test]
 async fn presence_passes_on_without_a_gap() {
