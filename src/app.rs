@@ -196,7 +196,14 @@ impl App {
         context.drain.cancel();
         sessions.close();
         let began = Instant::now();
-        let left = match timeout(limits.drain_grace, sessions.wait()).await {
+        let leave = async {
+            tokio::select! {
+                () = sessions.wait() => {}
+                // it may be this that has panicked, and sessions leave by it
+                () = sweep(Arc::clone(&context.hub)), if broken.is_some() => {}
+            }
+        };
+        let left = match timeout(limits.drain_grace, leave).await {
             Ok(()) => 0,
             Err(_) => sessions.len(),
         };
