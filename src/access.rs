@@ -13,6 +13,7 @@ pub use crate::asker::Unavailable;
 use crate::config::Config;
 use crate::database::{Database, DatabaseError};
 use crate::event::{ProjectId, Scope};
+use crate::hub::Hub;
 use crate::metrics as m;
 use crate::token::Claims;
 
@@ -124,6 +125,14 @@ impl Access {
         match scope {
             Scope::Project(project) => grow(self.count(project)),
             Scope::EveryProject => self.generations.iter().for_each(grow),
+        }
+    }
+
+    /// Membership may have changed there, and the rule is a query: older answers are void, and what follows waits for new ones.
+    pub fn doubt(&self, hub: &Hub, scope: &Scope) {
+        if self.rechecks() {
+            self.forget(scope);
+            hub.hold(scope);
         }
     }
 

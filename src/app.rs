@@ -32,6 +32,7 @@ use crate::keyring::{Keyring, KeyringError};
 use crate::line::Line;
 use crate::listener::Listener;
 use crate::metrics as m;
+use crate::presence;
 use crate::routes::{self, Doors};
 use crate::transport;
 use crate::warden;
@@ -124,8 +125,9 @@ impl App {
                 "the triggers of pgherald.watch send on {TRIGGER_CHANNEL} and are not heard here"
             );
         }
-        let heartbeat = config.database.heartbeat_interval + config.database.heartbeat_timeout;
-        let hub = Hub::new(&config.limits, heartbeat);
+        let settings = &config.database;
+        let heartbeat = settings.heartbeat_interval + settings.heartbeat_timeout;
+        let hub = Hub::new(&config.limits, heartbeat.max(presence::BACKOFF_MAX + settings.connect_timeout));
         let access = Arc::new(Access::open(&config, Arc::clone(&database)).await?);
         let listener = Listener::start(&config, &hub, &access).await?;
         let context = Arc::new(Context {

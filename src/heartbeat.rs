@@ -19,10 +19,17 @@ use crate::losses::{Losses, Verdict};
 use crate::metrics as m;
 use crate::protocol::Reason;
 
-/// NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
-/// query on this connection would hold notifications back.
+/// The first is NULL where the kit is not installed or nothing was ever lost. The last: a table follows a path to its
+/// project. Simple queries only: an undrained extended query on this connection would hold notifications back.
 const LOOK: &str = "select pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), \
-                    pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())";
+                    pg_catalog.pg_snapshot_xmin(s), pg_catalog.pg_snapshot_xmax(s), \
+                    exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
+                            and p.proname like '%\\_lookup\\_%') \
+                    from pg_catalog.pg_current_snapshot() s";
+/// Whether transactions are open that may have found no daemon: of their changes nobody tells (see [`crate::presence`]).
+const SILENT: &str = "select exists (select from pg_catalog.pg_locks l \
+                     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.mode = 'ShareLock' \
+                       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))";
 const TRANSACTION_ID: &str = "select pg_catalog.pg_current_xact_id()";
 
 /// A channel of this connection's own; what is sent on it must come back.
@@ -47,13 +54,23 @@ impl Default for Canary {
     }
 }
 
+/// Who may still write of the time before LISTEN, when nobody heard anything. The resync comes too early for them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unheard {
+    /// They may have looked a project up before a row moved.
+    pub lookups: bool,
+    /// They may tell nobody.
+    pub silent: bool,
+}
+
 /// Looks for losses after LISTEN and before the resync that follows it, which tells of them.
-pub async fn begin(client: &Client, losses: &mut Losses) -> Result<(), DatabaseError> {
-    let (dropped, oldest_running) = look(client).await?;
-    if losses.look(dropped, oldest_running) == Verdict::TellAndFence {
+pub async fn begin(client: &Client, losses: &mut Losses) -> Result<Unheard, DatabaseError> {
+    let silent = ask(client, SILENT).await?.first().is_some_and(|silent| silent.as_deref() == Some("t"));
+    let look = look(client).await?;
+    if losses.look(look.dropped, look.oldest_running) == Verdict::TellAndFence {
         losses.fence(transaction_id(client).await?);
     }
-    Ok(())
+    Ok(Unheard { lookups: look.follows_paths && look.oldest_running < look.next, silent })
 }
 
 /// Beats every `interval` until one beat takes longer than `limit` or fails; tells why.
@@ -100,13 +117,13 @@ async fn beat(
     ask(client, &format!("notify {}", canary.channel)).await?;
     canary.landed.notified().await;
     histogram!(m::CANARY_SECONDS).record(sent.elapsed().as_secs_f64());
-    let (dropped, oldest_running) = look(client).await?;
+    let Look { dropped, oldest_running, follows_paths, .. } = look(client).await?;
     let verdict = losses.look(dropped, oldest_running);
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
         tell_everyone(hub, access);
     }
-    let wants_fence = hub.repeat(oldest_running);
+    let wants_fence = hub.repeat(oldest_running, follows_paths, |scope| access.doubt(hub, scope));
     if verdict == Verdict::TellAndFence || wants_fence {
         let transaction = transaction_id(client).await?;
         if verdict == Verdict::TellAndFence {
@@ -119,22 +136,34 @@ async fn beat(
 
 /// Something was lost, and nobody knows what.
 pub fn tell_everyone(hub: &Hub, access: &Access) {
+    hub.lose();
     hub.reconnect_everyone(Reason::NotificationDropped);
-    if access.rechecks() {
-        // It may have been about members.
-        access.forget(&Scope::EveryProject);
-        hub.hold(&Scope::EveryProject);
-    }
+    // It may have been about members.
+    access.doubt(hub, &Scope::EveryProject);
 }
 
-async fn look(client: &Client) -> Result<(i64, u64), DatabaseError> {
+/// What [`LOOK`] tells.
+struct Look {
+    dropped: i64,
+    oldest_running: u64,
+    /// The first id that no transaction has that has ended.
+    next: u64,
+    follows_paths: bool,
+}
+
+async fn look(client: &Client) -> Result<Look, DatabaseError> {
     let row = ask(client, LOOK).await?;
-    let number = |column: usize| row.get(column).cloned().flatten();
-    let dropped = number(0).and_then(|text| text.parse().ok()).unwrap_or(0);
-    let oldest = number(1)
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| DatabaseError::new("the server told no snapshot"))?;
-    Ok((dropped, oldest))
+    let text = |column: usize| row.get(column).and_then(Option::as_deref);
+    let transaction = |column: usize| {
+        let id = text(column).and_then(|text| text.parse().ok());
+        id.ok_or_else(|| DatabaseError::new("the server told no snapshot"))
+    };
+    Ok(Look {
+        dropped: text(0).and_then(|text| text.parse().ok()).unwrap_or(0),
+        oldest_running: transaction(1)?,
+        next: transaction(2)?,
+        follows_paths: text(3) == Some("t"),
+    })
 }
 
 async fn transaction_id(client: &Client) -> Result<u64, DatabaseError> {

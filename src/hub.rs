@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::alarms::Alarms;
 use crate::config::Limits;
 use crate::encoding::Encodings;
-use crate::event::{Invalidation, ProjectId};
+use crate::event::{Invalidation, ProjectId, Scope};
 use crate::history::{Heard, History};
 use crate::metrics as m;
 use crate::outbox::Outbox;
@@ -204,16 +204,27 @@ impl Hub {
         })
     }
 
-    /// Tells again what is due now that `oldest_running` is the oldest transaction. True = hand [`Hub::fence`] a
-    /// transaction id.
-    pub fn repeat(&self, oldest_running: u64) -> bool {
+    /// Tells again what is due now that `oldest_running` is the oldest transaction, after a call of `doubt` for each scope.
+    /// True = hand [`Hub::fence`] a transaction id. `follows_paths`: see [`Repeats::wants_fence`].
+    pub fn repeat(&self, oldest_running: u64, follows_paths: bool, doubt: impl Fn(&Scope)) -> bool {
         let due = lock(&self.repeats).due(oldest_running);
         let heard = |change| Heard { change: Arc::new(change), cursor: None, bytes: 0, repeated: true };
         match due.changes() {
-            Some(changes) => self.publish(&changes.into_iter().map(heard).collect::<Vec<_>>(), Instant::now()),
-            None => self.reconnect_everyone(Reason::NotificationDropped),
+            Some(changes) => {
+                changes.iter().for_each(|change| doubt(&change.scope));
+                self.publish(&changes.into_iter().map(heard).collect::<Vec<_>>(), Instant::now());
+            }
+            None => {
+                self.reconnect_everyone(Reason::NotificationDropped);
+                doubt(&Scope::EveryProject);
+            }
         }
-        lock(&self.repeats).wants_fence()
+        lock(&self.repeats).wants_fence(follows_paths)
+    }
+
+    /// Changes were not heard: what [`Hub::repeat`] would have told of them is everything.
+    pub fn lose(&self) {
+        lock(&self.repeats).lose();
     }
 
     /// The transaction id that [`Hub::repeat`] asked for.

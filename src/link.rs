@@ -11,7 +11,7 @@ use tokio_postgres::{AsyncMessage, Client, Notification};
 use crate::access::Access;
 use crate::config;
 use crate::database::{self, DatabaseError};
-use crate::heartbeat::{self, Canary};
+use crate::heartbeat::{self, Canary, Unheard};
 use crate::hub::Hub;
 use crate::losses::Losses;
 
@@ -28,6 +28,8 @@ pub struct Link {
     messages: Messages,
     /// Heard while something else was awaited. The resync covers it, but every daemon must count the same cursors.
     early: Vec<Notification>,
+    /// Who wrote before it listened.
+    pub unheard: Unheard,
 }
 
 type Messages = BoxStream<'static, Result<AsyncMessage, tokio_postgres::Error>>;
@@ -46,8 +48,9 @@ impl Link {
         during(&mut messages, &mut early, limit, &canary, listen).await?;
         during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))
             .await?;
-        during(&mut messages, &mut early, limit, &canary, heartbeat::begin(&client, losses)).await?;
-        Ok(Self { client, canary, messages, early })
+        let begin = heartbeat::begin(&client, losses);
+        let unheard = during(&mut messages, &mut early, limit, &canary, begin).await?;
+        Ok(Self { client, canary, messages, early, unheard })
     }
 
     /// Hands every batch of notifications to `hear` until the connection is dead; tells why it is.
@@ -59,7 +62,7 @@ impl Link {
         losses: &mut Losses,
         mut hear: impl FnMut(&[Notification]),
     ) -> DatabaseError {
-        let Self { client, canary, mut messages, early } = self;
+        let Self { client, canary, mut messages, early, .. } = self;
         hear(&early);
         drop(early);
         let pulse = heartbeat::run(

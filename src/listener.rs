@@ -15,6 +15,7 @@ use crate::config::{self, Config};
 use crate::cursor::{Cursor, Ordinals};
 use crate::database::DatabaseError;
 use crate::event::{Invalidation, Malformed, Scope};
+use crate::heartbeat::Unheard;
 use crate::history::Heard;
 use crate::hub::Hub;
 use crate::link::{Link, TRANSPORT_CHANNEL};
@@ -53,7 +54,7 @@ impl Listener {
     /// Makes the first connection, and fails fast with the real error.
     pub async fn start(config: &Config, hub: &Arc<Hub>, access: &Arc<Access>) -> Result<Self, DatabaseError> {
         let mut losses = Losses::default();
-        let link = Some(Link::open(&config.database, &mut losses).await?);
+        let link = Link::open(&config.database, &mut losses).await?;
         let ear = Ear {
             hub: Arc::clone(hub),
             access: Arc::clone(access),
@@ -65,8 +66,9 @@ impl Listener {
             malformed_logged: None,
         };
         let (settings, hub, up) = (config.database.clone(), Arc::clone(hub), watch::Sender::new(false));
-        let listener = Self { settings, hub, up, ear, losses, link };
-        listener.resync();
+        let unheard = link.unheard;
+        let listener = Self { settings, hub, up, ear, losses, link: Some(link) };
+        listener.resync(unheard);
         Ok(listener)
     }
 
@@ -88,17 +90,25 @@ impl Listener {
             // It ends with this call, before another is sought: a connection that nobody reads fills the server's queue.
             let error = link.receive(settings, hub, &access, losses, |notes| ear.hear(notes)).await;
             self.set_up(false);
-            self.link = Some(connect_again(&self.settings, &mut self.losses, error).await);
+            let link = connect_again(&self.settings, &mut self.losses, error).await;
             counter!(m::LISTENER_RECONNECTS).increment(1);
-            self.resync();
+            self.resync(link.unheard);
+            self.link = Some(link);
         }
     }
 
     /// LISTEN, then resync, then receive: what was sent in between is covered or heard. The first time too, before
     /// anybody can be there, so that a session's first frame is never one about the past.
-    fn resync(&self) {
+    fn resync(&self, unheard: Unheard) {
+        if unheard.lookups {
+            self.hub.lose();
+        }
+        if unheard.silent {
+            // a transport that was set meanwhile, and set back, was not heard of either
+            self.ear.transport.notify_one();
+        }
         self.hub.reconnect_everyone(Reason::DatabaseReconnected);
-        self.ear.doubt(&Scope::EveryProject);
+        self.ear.access.doubt(&self.hub, &Scope::EveryProject);
         self.set_up(true);
         info!(channel = self.settings.channel, "hearing the database");
     }
@@ -131,7 +141,7 @@ impl Ear {
                 self.transport.notify_one();
                 // A change of members that lies in the queue is overtaken by what no longer goes there.
                 self.tell(&mut batch, received);
-                self.doubt(&Scope::EveryProject);
+                self.access.doubt(&self.hub, &Scope::EveryProject);
                 continue;
             }
             counter!(m::NOTIFICATIONS).increment(1);
@@ -146,7 +156,7 @@ impl Ear {
                         };
                         let same = batch.split_off(batch.iter().position(mine).unwrap_or(batch.len()));
                         self.tell(&mut batch, received);
-                        self.doubt(&change.scope);
+                        self.access.doubt(&self.hub, &change.scope);
                         batch = same;
                     }
                     let cursor = change.transaction.map(|transaction| match change.ordinal {
@@ -166,14 +176,6 @@ impl Ear {
         if !batch.is_empty() {
             self.hub.publish(batch, received);
             batch.clear();
-        }
-    }
-
-    /// Members may have changed: older answers are void, and what follows waits for new ones.
-    fn doubt(&self, scope: &Scope) {
-        if self.access.rechecks() {
-            self.access.forget(scope);
-            self.hub.hold(scope);
         }
     }
 

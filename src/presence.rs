@@ -32,12 +32,17 @@ const SILENT: &str = "select l.virtualtransaction, pg_catalog.bool_or(l.objid = 
 const SILENT_INTERVAL_MIN: Duration = Duration::from_millis(20);
 const SILENT_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
+/// Between two attempts to be present.
+const BACKOFF_MIN: Duration = Duration::from_millis(100);
+/// Each that fails tells everybody, so this is how late a daemon may be to tell.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
 /// How often it is tried again where each of the locks is another daemon's. As long as they live, so do we for writers.
 const TRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Is present for ever, on this connection and then on whatever can be had.
 pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, access: &Access) -> Infallible {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+    let mut backoff = Backoff::new(BACKOFF_MIN, BACKOFF_MAX);
     loop {
         let mut claimed = false;
         let error = with_claim(settings, database, "pgherald presence", async |claim| {

@@ -16,6 +16,8 @@ const KEPT_MAX: usize = 1000;
 pub struct Repeats {
     /// Noted since the last fence was asked for.
     noted: Kept,
+    /// Nobody knows what was to be noted.
+    lost: bool,
     fenced: Option<Fenced>,
 }
 
@@ -45,6 +47,11 @@ impl Repeats {
         }
     }
 
+    /// Changes were not heard, and any of them may have been one to be told again.
+    pub fn lose(&mut self) {
+        self.lost = true;
+    }
+
     /// What is to be told now that `oldest_running` is the oldest transaction.
     pub fn due(&mut self, oldest_running: u64) -> Kept {
         let passed = |fenced: &mut Fenced| fenced.transaction.is_some_and(|fence| oldest_running > fence);
@@ -52,8 +59,11 @@ impl Repeats {
     }
 
     /// Whether a transaction id should be taken from now on and handed to [`Repeats::fence`]. What is noted in the
-    /// meantime waits for the next one.
-    pub fn wants_fence(&mut self) -> bool {
+    /// meantime waits for the next one. Unless a table `follows_paths` to its project, nothing that was lost matters.
+    pub fn wants_fence(&mut self, follows_paths: bool) -> bool {
+        if self.fenced.is_none() && take(&mut self.lost) && follows_paths {
+            self.noted = Kept { changes: BTreeSet::new(), too_many: true };
+        }
         if self.fenced.is_none() && self.noted != Kept::default() {
             self.fenced = Some(Fenced { transaction: None, kept: take(&mut self.noted) });
         }

@@ -7,12 +7,21 @@ use serde_json::Value;
 
 use crate::browser::Browser;
 use crate::proxy::Proxy;
+use crate::relay_world::{start, until_relays};
 use crate::world::{Daemon, Database, Settings, World, connect, options, token, until};
 
 async fn ready(daemon: &Daemon) -> (u16, Vec<String>) {
     let (status, body) = daemon.get("/ready").await;
     let body: Value = serde_json::from_str(&body).unwrap();
     (status, body["reasons"].as_array().unwrap().iter().map(|reason| reason.as_str().unwrap().to_owned()).collect())
+}
+
+async fn terminate_listener(database: &Database) {
+    // its last statement is its canary or its look at the losses
+    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
+                  and query ~ '^notify pgherald|pgherald.dropped' and pid <> pg_backend_pid()";
+    until("the listener to be terminated", async || !database.client.query(killed, &[]).await.unwrap().is_empty())
+        .await;
 }
 
 /// One `reconnect`, and nothing between it and what comes next.
@@ -32,13 +41,7 @@ async fn resyncs_once(alice: &mut Browser, database: &Database) {
 async fn a_terminated_listener_ends_in_one_reconnect_frame() {
     let world = World::new().await;
     let mut alice = world.daemon.browser("alice", "7").await;
-    // The listener's last statement is its canary or its look at the losses.
-    let killed = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database()
-                  and query ~ '^notify pgherald|pgherald.dropped' and pid <> pg_backend_pid()";
-    until("the listener to be terminated", async || {
-        !world.database.client.query(killed, &[]).await.unwrap().is_empty()
-    })
-    .await;
+    terminate_listener(&world.database).await;
     resyncs_once(&mut alice, &world.database).await;
     until("readiness", async || ready(&world.daemon).await.0 == 200).await;
     assert_eq!(world.daemon.metric("pgherald_listener_reconnects_total").await, 1.0);
@@ -141,15 +144,14 @@ async fn a_loss_is_told_again_when_its_transaction_has_ended() {
     alice.hears(&["reconnect notification_dropped"]).await;
 }
 
+/// A table whose rows move with those of another.
+const COMMENTS: &str = "create table comments (id int primary key, task_id bigint references tasks);
+    select pgherald.watch('comments', 'task_id->project_id')";
+
 #[tokio::test]
 async fn a_writer_who_found_the_project_that_a_move_has_left_is_made_good() {
     let world = World::new().await;
-    world
-        .run(
-            "create table comments (id int primary key, task_id bigint references tasks);
-             select pgherald.watch('comments', 'task_id->project_id')",
-        )
-        .await;
+    world.run(COMMENTS).await;
     let mut alice = world.daemon.browser("alice", "7").await;
     let mut bob = world.daemon.browser("bob", "8").await;
     let late = connect(&world.database.url).await;
@@ -160,6 +162,50 @@ async fn a_writer_who_found_the_project_that_a_move_has_left_is_made_good() {
     // Alice's project was the comment's when the writer looked; bob's is now.
     alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment INSERT 7/1"]).await;
     bob.hears(&["comment UPDATE 8/*"]).await;
+}
+
+/// The same where nobody heard of the move.
+#[tokio::test]
+async fn a_writer_who_found_the_project_that_an_unheard_move_has_left_is_made_good() {
+    for transport in ["notify", "relay"] {
+        let World { mut daemon, database } = World::new().await;
+        database.run(&format!("{COMMENTS}; select pgherald.set_transport('{transport}')")).await;
+        if transport == "relay" {
+            until_relays(&daemon).await;
+        }
+        let late = connect(&database.url).await;
+        late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
+        daemon.signal("TERM").await;
+        assert_eq!(daemon.exit_code().await, Some(0));
+        database.run("update tasks set project_id = 8 where id = 1").await;
+        let settings = Settings::new(&database.url);
+        let daemon = if transport == "relay" { start(&settings).await } else { settings.start().await };
+        let mut alice = daemon.browser("alice", "7").await;
+        let mut bob = daemon.browser("bob", "8").await;
+        late.batch_execute("commit").await.unwrap();
+        alice.hears(&["comment INSERT 7/1"]).await;
+        bob.hears(&["reconnect notification_dropped"]).await;
+    }
+}
+
+/// Only where somebody was writing before.
+#[tokio::test]
+async fn a_path_is_no_reason_to_reconnect_twice() {
+    // on a server where nobody else writes
+    let server = Scratch::start(&options()).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    database.run(COMMENTS).await;
+    let daemon = Settings::new(&database.url).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    terminate_listener(&database).await;
+    resyncs_once(&mut alice, &database).await;
+    let beats = async || daemon.metric("pgherald_canary_round_trip_seconds_count").await;
+    let before = beats().await;
+    until("three beats", async || beats().await >= before + 3.0).await;
+    database.run("update tasks set done = not done where id = 2").await;
+    alice.hears(&["task UPDATE 7/2"]).await;
+    drop((alice, daemon, database));
+    server.shutdown().await.unwrap();
 }
 
 #[tokio::test]

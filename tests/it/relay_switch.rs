@@ -1,6 +1,7 @@
 //! From one transport to the other and back, under the feet of whoever is writing.
 
 use crate::browser::Browser;
+use crate::proxy::Proxy;
 use crate::relay_world::{dropped, number, queued, sent, silent, until_relays};
 use crate::world::{Database, Settings, World, connect, until};
 
@@ -125,6 +126,29 @@ async fn a_daemon_that_comes_after_a_return_to_notify_tells_what_was_left() {
             break;
         }
     }
+}
+
+/// To relay and back while the daemon hears nothing, and between the two somebody writes. He ends before anybody could see him.
+#[tokio::test]
+async fn who_told_nobody_between_two_switches_that_were_not_heard_is_made_good() {
+    let database = Database::sample().await;
+    let (asks, listens) = (Proxy::start(&database.url).await, Proxy::start(&database.url).await);
+    let settings = Settings::new(&asks.url(&database.url)).set("database.listen_url", &listens.url(&database.url));
+    let daemon = settings.set("database.query_timeout", "500ms").start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    asks.silence();
+    listens.silence();
+    until("the silence to be noticed", async || daemon.get("/ready").await.0 == 503).await;
+    switch(&database, "relay").await;
+    let writer = connect(&database.url).await;
+    writer.batch_execute("begin; update tasks set title = 'x' where id = 1").await.unwrap();
+    assert_eq!(queued(&writer).await, 0, "nobody is there");
+    switch(&database, "notify").await;
+    listens.speak();
+    assert_eq!(alice.short().await, "reconnect database_reconnected");
+    writer.batch_execute("commit").await.unwrap();
+    asks.speak();
+    assert_eq!(alice.short().await, "reconnect notification_dropped");
 }
 
 /// New tables, and those that are watched again, take the transport that is set.

@@ -414,6 +414,23 @@ fn nobody_resumes_from_before_something_may_have_been_missed() {
 }
 
 #[test]
+fn what_is_told_again_waits_for_the_members_to_be_judged() {
+    let hub = hub();
+    let alice = session(&hub, "alice", "7");
+    let moved = json!({ "table": "members", "action": "UPDATE", "project_id": "7", "ids": null, "again": true });
+    publish(&hub, &moved, 5);
+    assert_eq!(told(&alice), ["member 7/*"]);
+    let hold = |scope: &Scope| hub.hold(scope);
+    assert!(hub.repeat(1, false, hold));
+    hub.fence(10);
+    assert!(!hub.repeat(11, false, hold));
+    assert_eq!(told(&alice), NOTHING);
+    let doubt = hub.doubt(&project("7")).unwrap();
+    hub.release(&doubt, &HashSet::from(["alice".into()]));
+    assert_eq!(told(&alice), ["member 7/*"]);
+}
+
+#[test]
 fn more_missed_than_a_mailbox_holds_is_told_coarser() {
     let hub = Hub::new(&Limits { mailbox_frames: 4, ..limits() }, Duration::ZERO);
     (1..=9).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
