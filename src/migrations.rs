@@ -60,6 +60,7 @@ pub const FUNCTIONS: &[File] = embed!("sql/functions":
     "row_source.sql"
     "set_transport.sql"
     "settings.sql"
+    "shrink_queue.sql"
     "split.sql"
     "statement_source.sql"
     "steps.sql"

@@ -1,6 +1,6 @@
 //! Sends on what writers have appended to the queue.
 //!
-//! Awake it looks every millisecond, and no writer needs to tell it anything. After a while without rows it falls asleep,
+//! Awake it looks every millisecond or two, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
 //!
 //! - A writer tries the lock [`ASLEEP`], shared, when it appends, and holds it until its transaction has ended. So
@@ -26,8 +26,11 @@ use crate::metrics as m;
 const BATCH_ROWS: i32 = 5000;
 /// The pause between two batches grows with what the last one brought: under load the writers need the processor more
 /// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
-const PAUSE_SCALE: Duration = Duration::from_micros(250);
+const PAUSE_SCALE: Duration = Duration::from_micros(350);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
+/// By how much a timer is late that knows milliseconds only. What is left of a short pause still ends in the next of these.
+const TIMER_LATENESS: Duration = Duration::from_millis(1);
+const TICK: Duration = Duration::from_micros(1);
 /// After a row, for so long, it looks most often.
 const BUSY: Duration = Duration::from_millis(100);
 /// When NOTIFY's own queue is nearly full because of a listener that does not read.
@@ -48,8 +51,8 @@ const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') fro
 /// How hurried it is. The default is for everybody; a test wants to see in seconds what is seldom.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long one call waits for rows, and forty times how long it waits between two looks. It looks from within the
-    /// server, which costs a tenth of asking each time.
+    /// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time; when nothing
+    /// comes it waits four times as long, looking half as often.
     pub patience: Duration,
     /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
     pub linger: Duration,
@@ -119,7 +122,8 @@ impl<'a> Relay<'a> {
         let mut last_row = Instant::now();
         loop {
             // what has waited for long can wait for some milliseconds more
-            let patience = if last_row.elapsed() < BUSY { self.pace.patience } else { 3 * self.pace.patience };
+            let quiet = last_row.elapsed() >= BUSY;
+            let patience = if quiet { 4 * self.pace.patience } else { self.pace.patience };
             let step = self.step(patience).await?;
             *moved = true;
             if step.taken > 0 {
@@ -129,7 +133,8 @@ impl<'a> Relay<'a> {
                     self.tidy().await?;
                 }
                 if step.waiting == 0 && step.taken > 1 {
-                    sleep(PAUSE_SCALE.mul_f64((step.taken as f64 - 1.0).sqrt()).min(PAUSE_MAX)).await;
+                    let pause = PAUSE_SCALE.mul_f64((step.taken as f64 - 1.0).sqrt()).min(PAUSE_MAX);
+                    sleep(pause.saturating_sub(TIMER_LATENESS).max(TICK)).await;
                 }
             } else if step.waiting > 0 {
                 if !std::mem::replace(&mut self.congested, true) {
@@ -139,7 +144,7 @@ impl<'a> Relay<'a> {
                 }
                 sleep(CONGESTED_PAUSE).await;
             } else {
-                if self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
+                if quiet && self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
                     self.tidy().await?;
                 }
                 let rests = last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await?;

@@ -16,8 +16,7 @@ begin
         return;
     end if;
     next := (select n from generate_series(0, 3) n where n <> slot and pg_relation_size(format('pgherald.queue_%s', n)) = 0 order by n limit 1);
-    -- back to the first, to which writers have a short cut, as soon as it is free
-    if next is not null and (next = 0 or pg_relation_size(format('pgherald.queue_%s', slot)) > max_bytes) then
+    if next is not null and pg_relation_size(format('pgherald.queue_%s', slot)) > max_bytes then
         perform setval('pgherald.queue_slot', next);
         slot := next;
         rotated := true;

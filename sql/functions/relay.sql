@@ -8,8 +8,9 @@ create or replace function pgherald.relay(patience_ms integer, max_rows integer,
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
+    quiet boolean := patience_ms > 50;
     -- a little less, as the server rounds up to milliseconds
-    pause float8 := greatest(patience_ms / 40.0 - 0.1, 0.9) / 1000;
+    pause float8 := case when quiet then 0.0019 else 0.0009 end;
     looks integer := 0;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
     bytes bigint;
@@ -25,14 +26,22 @@ begin
     taken := 0;
     waiting := 0;
     seconds := 0;
+    -- back to the table that writers have a short cut to as soon as it is free
+    if slot between 1 and 3 and pg_relation_size('pgherald.queue_0') = 0 then
+        perform setval('pgherald.queue_slot', 0);
+        slot := 0;
+    end if;
     loop
         -- rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long
-        if looks % 8 = 0 or slot <> 0 then
+        if looks % 20 = 0 or slot <> 0 then
             exit when exists (select from pgherald.queue);
         else
             exit when exists (select from only pgherald.queue_0);
         end if;
         if clock_timestamp() >= deadline then
+            if quiet then
+                perform pgherald.shrink_queue();
+            end if;
             perform pgherald.open_queue(pgherald.queue_bytes());
             return;
         end if;
@@ -88,4 +97,4 @@ begin
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, looking 40 times, then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, looking every millisecond (where that is more than 50, every two), then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. Where it has waited so long in vain it also truncates the queue''s usual table. For the daemon''s role: grant it where that does not own the schema.';

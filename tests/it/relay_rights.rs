@@ -122,6 +122,7 @@ async fn nobody_reads_the_queue_or_takes_from_it() {
         "select pgherald.relay(0, 10)",
         "select pgherald.recycle(0)",
         "select pgherald.open_queue(1)",
+        "select pgherald.shrink_queue()",
         "select pgherald.set_transport('notify')",
     ] {
         let said = refused(&insider, sql).await;

@@ -162,3 +162,66 @@ async fn a_row_that_waits_in_a_table_that_was_left_is_told() {
     write(&database, &daemon, 1).await;
     assert_eq!((queued(&database.client).await, dropped(&database.client).await), (0, 0));
 }
+
+/// Rows of so many bytes in the usual table.
+const FILL: &str = "do $$ begin
+        for i in 1..600 loop
+            insert into notes values (7);
+            perform pgherald.notify('report', i::text, 'UPDATE', '8');
+            if i % 50 = 0 then commit; end if;
+        end loop;
+    end $$";
+
+/// Each look of a relay reads it, also where nothing is in it.
+#[tokio::test]
+async fn a_table_that_is_not_written_to_is_truncated() {
+    let World { daemon, database } = world().await;
+    let usual = "pg_relation_size('pgherald.queue_0')";
+    database.run(FILL).await;
+    // as a writer does who does not commit
+    let holder = connect(&database.url).await;
+    holder.batch_execute("begin; insert into notes values (7)").await.unwrap();
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    database.run("create table since as select clock_timestamp() as since").await;
+    let looked = "select count(*) from pg_stat_activity, since where application_name = 'pgherald relay'
+                  and datname = current_database() and query_start > since + interval '600 ms'";
+    until("the relay to have looked in vain", async || number(&database.client, looked).await == 1).await;
+    assert!(number(&database.client, usual).await > 65536);
+    assert_eq!(number(&database.client, SLOT).await, 0, "writers keep their short cut");
+    holder.batch_execute("commit").await.unwrap();
+    until("the table to be empty", async || number(&database.client, usual).await == 0).await;
+    until("writers to have their short cut again", async || number(&database.client, SLOT).await == 0).await;
+    assert_eq!(daemon.metric("pgherald_relay_rotations_total").await, 0.0);
+}
+
+/// Whoever writes while that happens waits for nothing, and is told.
+#[tokio::test]
+async fn a_truncation_loses_nothing_of_those_who_write_meanwhile() {
+    let World { daemon, database } = world().await;
+    let (mut told, mut truncated) = (0.0, 0);
+    for round in 0..25 {
+        let file = "pg_relation_filenode('pgherald.queue_0')";
+        let before = number(&database.client, file).await;
+        database.run(FILL).await;
+        // so long after the last row that the relay is about to truncate, or at it, or has done so
+        let end = std::time::Instant::now() + std::time::Duration::from_millis(200 + 6 * round);
+        let mut writers = tokio::task::JoinSet::new();
+        for _ in 0..3 {
+            let writer = connect(&database.url).await;
+            writers.spawn(async move {
+                tokio::time::sleep_until(end.into()).await;
+                for _ in 0..20 {
+                    writer.batch_execute("insert into notes values (7)").await.unwrap();
+                }
+            });
+        }
+        writers.join_all().await;
+        told += 1260.0;
+        until("all of it to be sent", async || daemon.metric("pgherald_relay_rows_total").await >= told).await;
+        truncated += i32::from(number(&database.client, file).await != before);
+    }
+    assert_eq!(daemon.metric("pgherald_relay_rows_total").await, told);
+    assert_eq!((queued(&database.client).await, dropped(&database.client).await), (0, 0));
+    assert_eq!(daemon.metric("pgherald_relay_late_rows_total").await, 0.0);
+    assert!(truncated > 5, "{truncated} times");
+}
