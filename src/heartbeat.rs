@@ -19,13 +19,14 @@ use crate::losses::{Losses, Verdict};
 use crate::metrics as m;
 use crate::protocol::Reason;
 
-/// The first is NULL where the kit is not installed or nothing was ever lost. The last: a table follows a path to its
-/// project. Simple queries only: an undrained extended query on this connection would hold notifications back.
+/// A table follows a path to its project; somebody is writing. Where both hold, he may have looked a project up before a row moved.
+pub const LATE: &str = "exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
+                                and p.proname like '%\\_lookup\\_%'), \
+                    pg_catalog.pg_snapshot_xmin(s) < pg_catalog.pg_snapshot_xmax(s) from pg_catalog.pg_current_snapshot() s";
+/// Before [`LATE`]. NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
+/// query on this connection would hold notifications back.
 const LOOK: &str = "select pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), \
-                    pg_catalog.pg_snapshot_xmin(s), pg_catalog.pg_snapshot_xmax(s), \
-                    exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
-                            and p.proname like '%\\_lookup\\_%') \
-                    from pg_catalog.pg_current_snapshot() s";
+                    pg_catalog.pg_snapshot_xmin(s), ";
 /// Whether transactions are open that may have found no daemon: of their changes nobody tells (see [`crate::presence`]).
 const SILENT: &str = "select exists (select from pg_catalog.pg_locks l \
                      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.mode = 'ShareLock' \
@@ -58,7 +59,7 @@ impl Default for Canary {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unheard {
     /// They may have looked a project up before a row moved.
-    pub lookups: bool,
+    pub late: bool,
     /// They may tell nobody.
     pub silent: bool,
 }
@@ -70,7 +71,7 @@ pub async fn begin(client: &Client, losses: &mut Losses) -> Result<Unheard, Data
     if losses.look(look.dropped, look.oldest_running) == Verdict::TellAndFence {
         losses.fence(transaction_id(client).await?);
     }
-    Ok(Unheard { lookups: look.follows_paths && look.oldest_running < look.next, silent })
+    Ok(Unheard { late: look.follows_paths && look.writers, silent })
 }
 
 /// Beats every `interval` until one beat takes longer than `limit` or fails; tells why.
@@ -121,7 +122,8 @@ async fn beat(
     let verdict = losses.look(dropped, oldest_running);
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
-        tell_everyone(hub, access);
+        // before their end it is too early for more
+        tell_everyone(hub, access, verdict == Verdict::Tell);
     }
     let wants_fence = hub.repeat(oldest_running, follows_paths, |scope| access.doubt(hub, scope));
     if verdict == Verdict::TellAndFence || wants_fence {
@@ -134,35 +136,33 @@ async fn beat(
     Ok(())
 }
 
-/// Something was lost, and nobody knows what.
-pub fn tell_everyone(hub: &Hub, access: &Access) {
-    hub.lose();
+/// Something was lost, and nobody knows what. With `late`, somebody may still tell of what he found out before.
+pub fn tell_everyone(hub: &Hub, access: &Access, late: bool) {
+    if late {
+        hub.lose();
+    }
     hub.reconnect_everyone(Reason::NotificationDropped);
     // It may have been about members.
     access.doubt(hub, &Scope::EveryProject);
 }
 
-/// What [`LOOK`] tells.
+/// What there is to see at one moment.
 struct Look {
     dropped: i64,
     oldest_running: u64,
-    /// The first id that no transaction has that has ended.
-    next: u64,
     follows_paths: bool,
+    writers: bool,
 }
 
 async fn look(client: &Client) -> Result<Look, DatabaseError> {
-    let row = ask(client, LOOK).await?;
+    let row = ask(client, &format!("{LOOK}{LATE}")).await?;
     let text = |column: usize| row.get(column).and_then(Option::as_deref);
-    let transaction = |column: usize| {
-        let id = text(column).and_then(|text| text.parse().ok());
-        id.ok_or_else(|| DatabaseError::new("the server told no snapshot"))
-    };
+    let oldest_running = text(1).and_then(|text| text.parse().ok());
     Ok(Look {
         dropped: text(0).and_then(|text| text.parse().ok()).unwrap_or(0),
-        oldest_running: transaction(1)?,
-        next: transaction(2)?,
-        follows_paths: text(3) == Some("t"),
+        oldest_running: oldest_running.ok_or_else(|| DatabaseError::new("the server told no snapshot"))?,
+        follows_paths: text(2) == Some("t"),
+        writers: text(3) == Some("t"),
     })
 }
 

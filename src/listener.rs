@@ -100,7 +100,7 @@ impl Listener {
     /// LISTEN, then resync, then receive: what was sent in between is covered or heard. The first time too, before
     /// anybody can be there, so that a session's first frame is never one about the past.
     fn resync(&self, unheard: Unheard) {
-        if unheard.lookups {
+        if unheard.late {
             self.hub.lose();
         }
         if unheard.silent {

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::claim::{Claim, PRESENT, with_claim};
 use crate::config;
 use crate::database::{Database, DatabaseError};
-use crate::heartbeat::tell_everyone;
+use crate::heartbeat::{LATE, tell_everyone};
 use crate::hub::Hub;
 use crate::metrics as m;
 
@@ -91,7 +91,7 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         }
         let delay = backoff.next_delay();
         warn!(%error, delay_ms = delay.as_millis(), "writers may take this daemon for gone, telling every session to refetch");
-        tell_everyone(hub, access);
+        tell_everyone(hub, access, true);
         sleep(delay).await;
     }
 }
@@ -149,7 +149,7 @@ async fn tell(key: i32, database: &Database, hub: &Hub, access: &Access) -> Sile
             Err(_) => sleep(SILENT_INTERVAL_MAX).await,
         }
     };
-    tell_everyone(hub, access);
+    tell_everyone(hub, access, late(database).await);
     silent
 }
 
@@ -166,12 +166,18 @@ async fn outlast(mut silent: Silent, key: i32, database: &Database, hub: &Hub, a
         let Ok(mut now) = self::silent(key, database).await else { continue };
         // not only after the last: one of them may take hours
         if silent.keys().any(|transaction| !now.contains_key(transaction)) {
-            tell_everyone(hub, access);
+            tell_everyone(hub, access, late(database).await);
         }
         // one that is prepared may go on by another name
         now.retain(|transaction, ours| *ours || silent.contains_key(transaction));
         silent = now;
     }
+}
+
+/// Whether somebody may have looked a project up before a row moved that nobody heard of.
+async fn late(database: &Database) -> bool {
+    let rows = database.query(&format!("select {LATE}"), &[]).await;
+    !rows.is_ok_and(|rows| rows.first().is_some_and(|row| !(row.get(0) && row.get::<_, bool>(1))))
 }
 
 async fn silent(key: i32, database: &Database) -> Result<Silent, DatabaseError> {

@@ -46,7 +46,7 @@ pub async fn run(
             Ok(Wanted::Relay) => break,
             Ok(Wanted::Nothing) => {
                 if std::mem::take(&mut unheard) {
-                    tell_everyone(hub, access);
+                    tell_everyone(hub, access, true);
                 }
                 told = 0;
             }
@@ -60,7 +60,7 @@ pub async fn run(
                 );
                 // what is left over after a return to notify is told once
                 if standing.relayed || standing.appending || standing.waiting != told {
-                    tell_everyone(hub, access);
+                    tell_everyone(hub, access, true);
                 }
                 told = standing.waiting;
             }
@@ -69,7 +69,7 @@ pub async fn run(
         unheard |= timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
     }
     info!("triggers send by way of a relay");
-    let tell = || tell_everyone(hub, access);
+    let tell = || tell_everyone(hub, access, true);
     tokio::join!(
         presence::run(settings, database, hub, access),
         turn::run(settings, database, Pace::default()),

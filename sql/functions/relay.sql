@@ -33,7 +33,7 @@ begin
     end if;
     loop
         -- rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long
-        if looks % 20 = 0 or slot <> 0 then
+        if slot <> 0 or patience_ms < 20 or looks % 20 = 19 then
             exit when exists (select from pgherald.queue);
         else
             exit when exists (select from only pgherald.queue_0);
@@ -54,9 +54,11 @@ begin
         waiting := (select count(*) from pgherald.queue);
         return;
     end if;
-    bytes := pgherald.queue_bytes();
+    -- as queue_bytes(), which would take longer to call
+    bytes := pg_relation_size('pgherald.queue_0') + pg_relation_size('pgherald.queue_1')
+           + pg_relation_size('pgherald.queue_2') + pg_relation_size('pgherald.queue_3');
     -- two questions, because the second would be planned anew each time
-    if bytes > pgherald.queue_limit() / 4 then
+    if bytes > 1048576 and bytes > pgherald.queue_limit() / 4 then
         if exists (select from pgherald.queue offset 200000) then
             -- each step reads all that waits: after a transaction of millions it would be at it for hours
             for k in 0..3 loop
@@ -83,15 +85,16 @@ begin
         select pg_notify('cache_invalidate', format('%s,"ordinal":%s}', left(p.payload, -1), nextval('pgherald.queue_ordinals')))
           from (select p.payload from placed p group by p.payload order by min(p.place)) p
     )
-    select (select count(*) from gone), count(*), (select count(*) from gone g where octet_length(g.payload) > 7969)
-      into taken, sent_on, unfit from sent;
+    select g.taken, g.unfit, (select count(*) from sent) into taken, unfit, sent_on
+      from (select count(*) as taken, count(*) filter (where octet_length(g.payload) > 7969) as unfit from gone g) g;
     if unfit > 0 then
         perform pgherald.count_dropped(null, 'a payload of more than 7969 bytes was appended');
     end if;
-    if first_lsn is null then
-        perform pgherald.open_queue(bytes);
-    else
+    if first_lsn is not null then
         waiting := (select count(*) from pgherald.queue);
+    elsif bytes > pgherald.queue_limit() / 16 or slot = 4 then
+        -- the rest can wait until nothing comes
+        perform pgherald.open_queue(bytes);
     end if;
     seconds := extract(epoch from clock_timestamp() - found_at);
 end $$;

@@ -386,7 +386,7 @@ async fn the_daemons_role_relays_once_the_script_ran_after_the_installation() {
     while alice.short().await != "task INSERT 7/1" {}
     // Enough for the relay to tidy up. It may not VACUUM, and does not fill the server's log with that.
     let append =
-        "select pgherald.append(array_agg('{\"a\":\"' || repeat('a', 100) || '\"}')) from generate_series(1, 3000)";
+        "select pgherald.append(array_agg('{\"a\":\"' || repeat('a', 100) || '\"}')) from generate_series(1, 6000)";
     writer.batch_execute(append).await.unwrap();
     until("a table to be left", async || daemon.metric("pgherald_relay_rotations_total").await > 0.0).await;
     assert!(!server.log().contains("vacuum"), "{}", server.log());
