@@ -46,24 +46,7 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
     loop {
         let mut claimed = false;
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
-            let (key, held) = loop {
-                if let Some(taken) = take(claim).await? {
-                    break taken;
-                }
-                let others = others(claim).await;
-                tokio::select! {
-                    taken = wait(claim, others) => match taken? {
-                        Some(taken) => break taken,
-                        None => continue,
-                    },
-                    // writers see the others, and those who did not have told nobody, of our sessions neither
-                    () = async {
-                        let silent = tell(PRESENT[3], database, hub, access).await;
-                        outlast(silent, PRESENT[3], database, hub, access).await;
-                        pending().await
-                    } => {}
-                }
-            };
+            let (key, held) = take_at_last(claim, database, hub, access).await?;
             let here = async {
                 claim.claimed(key).await?;
                 claimed = true;
@@ -110,6 +93,31 @@ async fn take(claim: &Claim<'_>) -> Result<Option<(i32, bool)>, DatabaseError> {
         }
     }
     Ok(None)
+}
+
+/// The same, however long it takes. Meanwhile writers see the others, and those who did not have told nobody, of our sessions neither.
+async fn take_at_last(
+    claim: &Claim<'_>,
+    database: &Database,
+    hub: &Hub,
+    access: &Access,
+) -> Result<(i32, bool), DatabaseError> {
+    let [.., last] = PRESENT;
+    loop {
+        if let Some(taken) = take(claim).await? {
+            return Ok(taken);
+        }
+        let others = others(claim).await;
+        let told = async {
+            let silent = tell(last, database, hub, access).await;
+            outlast(silent, last, database, hub, access).await;
+            pending::<Infallible>().await
+        };
+        tokio::select! {
+            taken = wait(claim, others) => if let Some(taken) = taken? { return Ok(taken) },
+            never = told => match never {},
+        }
+    }
 }
 
 /// Waits for one of the locks. None: the others are not the same any more. In between a writer may have found nobody by the last of

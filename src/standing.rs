@@ -11,21 +11,22 @@ const STANDING: &str = "with locks as (
          where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2
            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
     ), relay as (select r.pid from locks r where r.objid = 3 and r.exclusive and r.granted)
-    select coalesce(t.transport, 'relay'), coalesce(pg_catalog.date_trunc('second', t.changed_at)::text, 'never: its table is empty'),
-           (select pg_catalog.count(*) from locks p where p.objid in (1, 11, 12, 13) and p.exclusive),
-           (select r.pid from relay r),
+    select coalesce(t.transport, 'relay') as transport,
+           coalesce(pg_catalog.date_trunc('second', t.changed_at)::text, 'never: its table is empty') as since,
+           (select pg_catalog.count(*) from locks p where p.objid in (1, 11, 12, 13) and p.exclusive) as present,
+           (select r.pid from relay r) as pid,
            (select pg_catalog.concat_ws(', ', a.usename, nullif(a.application_name, ''), a.client_addr)
-              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),
-           exists (select from locks s join relay r on r.pid = s.pid where s.objid = 2 and s.exclusive and s.granted),
+              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid) as who,
+           exists (select from locks s join relay r on r.pid = s.pid where s.objid = 2 and s.exclusive and s.granted) as asleep,
            (select case when a.state is null then null when a.state like 'idle%'
                         then greatest(0, extract(epoch from pg_catalog.clock_timestamp() - a.state_change) * 1000) else 0 end::float8
-              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid),
+              from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid) as idle_ms,
            b.waiting, b.percent,
-           pg_catalog.current_setting('max_prepared_transactions')::int4 > 0,
+           pg_catalog.current_setting('max_prepared_transactions')::int4 > 0 as two_phase,
            pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
-           and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute'),
-           pg_catalog.quote_ident(current_user),
-           pgherald.relay_wanted(), exists (select from pgherald.appending())
+           and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute') as may_relay,
+           pg_catalog.quote_ident(current_user) as role,
+           pgherald.relay_wanted() as wanted, exists (select from pgherald.appending()) as appending
       from pgherald.backlog() b left join pgherald.transport t on true";
 
 /// All that there is to know at one moment.
@@ -79,24 +80,24 @@ impl Standing {
     }
 
     fn of(row: &Row) -> Self {
-        let relay = row.get::<_, Option<i32>>(3).map(|pid| Session {
+        let relay = row.get::<_, Option<i32>>("pid").map(|pid| Session {
             pid,
-            who: row.get::<_, Option<String>>(4).unwrap_or_default(),
-            asleep: row.get(5),
-            idle_ms: row.get(6),
+            who: row.get::<_, Option<String>>("who").unwrap_or_default(),
+            asleep: row.get("asleep"),
+            idle_ms: row.get("idle_ms"),
         });
         Self {
-            relayed: row.get::<_, &str>(0) == "relay",
-            since: row.get(1),
-            present: row.get(2),
+            relayed: row.get::<_, &str>("transport") == "relay",
+            since: row.get("since"),
+            present: row.get("present"),
             relay,
-            waiting: row.get(7),
-            full_percent: row.get(8),
-            two_phase: row.get(9),
-            may_relay: row.get(10),
-            role: row.get(11),
-            wanted: row.get(12),
-            appending: row.get(13),
+            waiting: row.get("waiting"),
+            full_percent: row.get("percent"),
+            two_phase: row.get("two_phase"),
+            may_relay: row.get("may_relay"),
+            role: row.get("role"),
+            wanted: row.get("wanted"),
+            appending: row.get("appending"),
         }
     }
 
