@@ -35,6 +35,8 @@ pub struct Verdict {
 /// The rule of `[authorize]`, with its answers for a while.
 pub struct Access {
     rule: Rule,
+    /// `authorize.recheck_on`.
+    recheck_on: Vec<String>,
     cache: Cache<(u64, ProjectId, Arc<str>), bool>,
     generations: Box<[AtomicU64]>,
     hasher: RandomState,
@@ -56,7 +58,8 @@ impl Access {
         };
         let cache = Cache::builder().max_capacity(CACHE_ENTRIES_MAX).time_to_live(authorize.cache_ttl).build();
         let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
-        Ok(Self { rule, cache, generations, hasher: RandomState::new() })
+        let recheck_on = authorize.recheck_on.clone();
+        Ok(Self { rule, recheck_on, cache, generations, hasher: RandomState::new() })
     }
 
     /// Whether the bearer of `claims` may see `project` now, or could within `authorize.cache_ttl`. A no is not kept: who
@@ -109,6 +112,11 @@ impl Access {
     /// Whether the rule is a query, whose answers change without a new token.
     pub fn rechecks(&self) -> bool {
         matches!(self.rule, Rule::Query(_))
+    }
+
+    /// Whether members may have changed with this resource.
+    pub fn concerns(&self, resource: &str) -> bool {
+        self.recheck_on.iter().any(|known| known == resource)
     }
 
     /// Grows when the members of `project` may have changed: part of every key, so that all answers before are void,

@@ -30,8 +30,9 @@ struct Look {
 }
 
 /// Looks twice within `database.heartbeat_timeout`, for ever. What two looks have found has waited too long: then it calls
-/// `tell`, and again, not more often than every `database.heartbeat_interval`, while more is added.
-pub async fn watch(settings: &config::Database, database: &Database, tell: impl Fn()) -> Infallible {
+/// `tell`, and again, not more often than every `database.heartbeat_interval`, while more is added; with true where nothing is known
+/// of what will not be told.
+pub async fn watch(settings: &config::Database, database: &Database, tell: impl Fn(bool)) -> Infallible {
     let mut before: Option<Look> = None;
     let mut told: Option<(Instant, i64)> = None;
     let mut failures = 0;
@@ -49,7 +50,8 @@ pub async fn watch(settings: &config::Database, database: &Database, tell: impl 
                         relay, "the queue does not move, telling every session to refetch: see `pgherald doctor`"
                     );
                     counter!(m::RELAY_STALLS).increment(1);
-                    tell();
+                    // what is in it will be told yet
+                    tell(false);
                     told = Some((Instant::now(), now.waiting));
                 } else if !stuck {
                     told = None;
@@ -61,7 +63,7 @@ pub async fn watch(settings: &config::Database, database: &Database, tell: impl 
                 failures += 1;
                 if failures > 1 && told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
                     warn!(%error, "cannot see what is in the queue, telling every session to refetch");
-                    tell();
+                    tell(true);
                     told = Some((Instant::now(), -1));
                 }
             }

@@ -19,14 +19,16 @@ use crate::losses::{Losses, Verdict};
 use crate::metrics as m;
 use crate::protocol::Reason;
 
-/// A table follows a path to its project; somebody is writing. Where both hold, he may have looked a project up before a row moved.
-pub const LATE: &str = "exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
-                                and p.proname like '%\\_lookup\\_%'), \
-                    pg_catalog.pg_snapshot_xmin(s) < pg_catalog.pg_snapshot_xmax(s) from pg_catalog.pg_current_snapshot() s";
-/// Before [`LATE`]. NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
+/// NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
 /// query on this connection would hold notifications back.
 const LOOK: &str = "select pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), \
-                    pg_catalog.pg_snapshot_xmin(s), ";
+                    pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), ";
+/// A table follows a path to its project.
+const FOLLOWS_PATHS: &str = "exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
+                             and p.proname like '%\\_lookup\\_%')";
+/// Somebody is writing: has a transaction id, which is more than a snapshot tells of the newest.
+const WRITERS: &str = "exists (select from pg_catalog.pg_locks l where l.locktype = 'transactionid' and l.mode = 'ExclusiveLock' and l.granted \
+                       and l.pid is distinct from pg_catalog.pg_backend_pid())";
 /// Whether transactions are open that may have found no daemon: of their changes nobody tells (see [`crate::presence`]).
 const SILENT: &str = "select exists (select from pg_catalog.pg_locks l \
                      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.mode = 'ShareLock' \
@@ -66,12 +68,13 @@ pub struct Unheard {
 
 /// Looks for losses after LISTEN and before the resync that follows it, which tells of them.
 pub async fn begin(client: &Client, losses: &mut Losses) -> Result<Unheard, DatabaseError> {
-    let silent = ask(client, SILENT).await?.first().is_some_and(|silent| silent.as_deref() == Some("t"));
+    let unheard = Unheard { late: is_true(client, &late()).await?, silent: is_true(client, SILENT).await? };
     let look = look(client).await?;
+    losses.unfence();
     if losses.look(look.dropped, look.oldest_running) == Verdict::TellAndFence {
         losses.fence(transaction_id(client).await?);
     }
-    Ok(Unheard { late: look.follows_paths && look.writers, silent })
+    Ok(unheard)
 }
 
 /// Beats every `interval` until one beat takes longer than `limit` or fails; tells why.
@@ -118,14 +121,19 @@ async fn beat(
     ask(client, &format!("notify {}", canary.channel)).await?;
     canary.landed.notified().await;
     histogram!(m::CANARY_SECONDS).record(sent.elapsed().as_secs_f64());
-    let Look { dropped, oldest_running, follows_paths, .. } = look(client).await?;
+    let Look { dropped, oldest_running, follows_paths } = look(client).await?;
     let verdict = losses.look(dropped, oldest_running);
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
         // before their end it is too early for more
-        tell_everyone(hub, access, verdict == Verdict::Tell);
+        let late = verdict == Verdict::Tell && is_true(client, &late()).await?;
+        tell_everyone(hub, access, late);
     }
-    let wants_fence = hub.repeat(oldest_running, follows_paths, |scope| access.doubt(hub, scope));
+    let wants_fence = hub.repeat(oldest_running, follows_paths, |scope, resource| {
+        if resource.is_none_or(|resource| access.concerns(resource)) {
+            access.doubt(hub, scope);
+        }
+    });
     if verdict == Verdict::TellAndFence || wants_fence {
         let transaction = transaction_id(client).await?;
         if verdict == Verdict::TellAndFence {
@@ -134,6 +142,11 @@ async fn beat(
         hub.fence(transaction);
     }
     Ok(())
+}
+
+/// Asks whether somebody may have looked a project up before a row moved, and still tell of it.
+pub fn late() -> String {
+    format!("select {FOLLOWS_PATHS} and {WRITERS}")
 }
 
 /// Something was lost, and nobody knows what. With `late`, somebody may still tell of what he found out before.
@@ -151,18 +164,16 @@ struct Look {
     dropped: i64,
     oldest_running: u64,
     follows_paths: bool,
-    writers: bool,
 }
 
 async fn look(client: &Client) -> Result<Look, DatabaseError> {
-    let row = ask(client, &format!("{LOOK}{LATE}")).await?;
+    let row = ask(client, &format!("{LOOK}{FOLLOWS_PATHS}")).await?;
     let text = |column: usize| row.get(column).and_then(Option::as_deref);
     let oldest_running = text(1).and_then(|text| text.parse().ok());
     Ok(Look {
         dropped: text(0).and_then(|text| text.parse().ok()).unwrap_or(0),
         oldest_running: oldest_running.ok_or_else(|| DatabaseError::new("the server told no snapshot"))?,
         follows_paths: text(2) == Some("t"),
-        writers: text(3) == Some("t"),
     })
 }
 
@@ -170,6 +181,10 @@ async fn transaction_id(client: &Client) -> Result<u64, DatabaseError> {
     let row = ask(client, TRANSACTION_ID).await?;
     let id = row.first().cloned().flatten().and_then(|text| text.parse().ok());
     id.ok_or_else(|| DatabaseError::new("the server told no transaction id"))
+}
+
+async fn is_true(client: &Client, sql: &str) -> Result<bool, DatabaseError> {
+    Ok(ask(client, sql).await?.first().is_some_and(|answer| answer.as_deref() == Some("t")))
 }
 
 /// The first row's columns.

@@ -204,22 +204,28 @@ impl Hub {
         })
     }
 
-    /// Tells again what is due now that `oldest_running` is the oldest transaction, after a call of `doubt` for each scope.
+    /// Tells again what is due now that `oldest_running` is the oldest transaction, after a call of `doubt` for each scope and
+    /// resource (none: all).
     /// True = hand [`Hub::fence`] a transaction id. `follows_paths`: see [`Repeats::wants_fence`].
-    pub fn repeat(&self, oldest_running: u64, follows_paths: bool, doubt: impl Fn(&Scope)) -> bool {
+    pub fn repeat(&self, oldest_running: u64, follows_paths: bool, doubt: impl Fn(&Scope, Option<&str>)) -> bool {
         let due = lock(&self.repeats).due(oldest_running);
         let heard = |change| Heard { change: Arc::new(change), cursor: None, bytes: 0, repeated: true };
         match due.changes() {
             Some(changes) => {
-                changes.iter().for_each(|change| doubt(&change.scope));
+                changes.iter().for_each(|change| doubt(&change.scope, Some(&change.resource)));
                 self.publish(&changes.into_iter().map(heard).collect::<Vec<_>>(), Instant::now());
             }
             None => {
                 self.reconnect_everyone(Reason::NotificationDropped);
-                doubt(&Scope::EveryProject);
+                doubt(&Scope::EveryProject, None);
             }
         }
         lock(&self.repeats).wants_fence(follows_paths)
+    }
+
+    /// The listener's connection is another.
+    pub fn unfence(&self) {
+        lock(&self.repeats).unfence();
     }
 
     /// Changes were not heard: what [`Hub::repeat`] would have told of them is everything.

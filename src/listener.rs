@@ -43,7 +43,6 @@ struct Ear {
     hub: Arc<Hub>,
     access: Arc<Access>,
     names: ResourceNames,
-    recheck_on: Vec<String>,
     channel: String,
     transport: Arc<Notify>,
     ordinals: Ordinals,
@@ -59,7 +58,6 @@ impl Listener {
             hub: Arc::clone(hub),
             access: Arc::clone(access),
             names: ResourceNames::new(config.resources.names.clone()),
-            recheck_on: config.authorize.recheck_on.clone(),
             channel: config.database.channel.clone(),
             transport: Arc::default(),
             ordinals: Ordinals::default(),
@@ -107,6 +105,7 @@ impl Listener {
             // a transport that was set meanwhile, and set back, was not heard of either
             self.ear.transport.notify_one();
         }
+        self.hub.unfence();
         self.hub.reconnect_everyone(Reason::DatabaseReconnected);
         self.ear.access.doubt(&self.hub, &Scope::EveryProject);
         self.set_up(true);
@@ -147,7 +146,7 @@ impl Ear {
             counter!(m::NOTIFICATIONS).increment(1);
             match Invalidation::parse(note.payload(), &self.names) {
                 Ok(change) => {
-                    if self.recheck_on.iter().any(|resource| **resource == *change.resource) {
+                    if self.access.concerns(&change.resource) {
                         // What was committed before may still be seen by those who could see it then. A relay sends
                         // in the order in which rows were written: what comes first may have been committed later.
                         let mine = |heard: &Heard| {

@@ -42,6 +42,11 @@ impl Losses {
         }
     }
 
+    /// The connection is another: maybe to a server that counts its transactions anew. A later fence is always safe.
+    pub fn unfence(&mut self) {
+        self.unfenced |= self.fence.take().is_some();
+    }
+
     /// Notes the transaction id taken after the loss was seen.
     pub fn fence(&mut self, transaction: u64) {
         self.fence = Some(transaction);

@@ -17,7 +17,7 @@ use crate::backoff::Backoff;
 use crate::claim::{Claim, PRESENT, with_claim};
 use crate::config;
 use crate::database::{Database, DatabaseError};
-use crate::heartbeat::{LATE, tell_everyone};
+use crate::heartbeat::{self, tell_everyone};
 use crate::hub::Hub;
 use crate::metrics as m;
 
@@ -184,8 +184,8 @@ async fn outlast(mut silent: Silent, key: i32, database: &Database, hub: &Hub, a
 
 /// Whether somebody may have looked a project up before a row moved that nobody heard of.
 async fn late(database: &Database) -> bool {
-    let rows = database.query(&format!("select {LATE}"), &[]).await;
-    !rows.is_ok_and(|rows| rows.first().is_some_and(|row| !(row.get(0) && row.get::<_, bool>(1))))
+    let rows = database.query(&heartbeat::late(), &[]).await;
+    rows.map_or(true, |rows| rows.first().is_none_or(|row| row.get(0)))
 }
 
 async fn silent(key: i32, database: &Database) -> Result<Silent, DatabaseError> {

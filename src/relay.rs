@@ -97,6 +97,8 @@ pub struct Relay<'a> {
     /// The role owns the queue's tables.
     may_vacuum: bool,
     asleep_interval: Duration,
+    /// A call that waits longer may be taken for one that is not answered.
+    patience_max: Duration,
     untidy: i64,
     /// NOTIFY's own queue is nearly full, and that was said.
     congested: bool,
@@ -113,7 +115,18 @@ impl<'a> Relay<'a> {
         let two_phase = claim.within(claim.client.query_typed_one(two_phase, &[])).await?.get(0);
         let may_vacuum = claim.within(claim.client.query_typed_one(MAY_VACUUM, &[])).await?.get(0);
         let asleep_interval = ASLEEP_INTERVAL_MAX.min(settings.heartbeat_timeout / 2);
-        Ok(Self { claim, pace, step, two_phase, may_vacuum, asleep_interval, untidy: 0, congested: false })
+        let patience_max = settings.heartbeat_timeout / 4;
+        Ok(Self {
+            claim,
+            pace,
+            step,
+            two_phase,
+            may_vacuum,
+            asleep_interval,
+            patience_max,
+            untidy: 0,
+            congested: false,
+        })
     }
 
     /// Relays for ever; `moved` is set once it has done a step.
@@ -124,6 +137,7 @@ impl<'a> Relay<'a> {
             // what has waited for long can wait for some milliseconds more
             let quiet = last_row.elapsed() >= BUSY;
             let patience = if quiet { 4 * self.pace.patience } else { self.pace.patience };
+            let patience = patience.min(self.patience_max);
             let step = self.step(patience).await?;
             *moved = true;
             if step.taken > 0 {

@@ -70,6 +70,13 @@ impl Repeats {
         self.fenced.as_ref().is_some_and(|fenced| fenced.transaction.is_none())
     }
 
+    /// The connection is another: maybe to a server that counts its transactions anew. A later fence is always safe.
+    pub fn unfence(&mut self) {
+        if let Some(fenced) = &mut self.fenced {
+            fenced.transaction = None;
+        }
+    }
+
     /// Notes the transaction id.
     pub fn fence(&mut self, transaction: u64) {
         if let Some(fenced) = &mut self.fenced {

@@ -60,7 +60,8 @@ pub async fn run(
                 );
                 // what is left over after a return to notify is told once
                 if standing.relayed || standing.appending || standing.waiting != told {
-                    tell_everyone(hub, access, true);
+                    // again and again, so it is never too early
+                    tell_everyone(hub, access, false);
                 }
                 told = standing.waiting;
             }
@@ -69,7 +70,7 @@ pub async fn run(
         unheard |= timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
     }
     info!("triggers send by way of a relay");
-    let tell = || tell_everyone(hub, access, true);
+    let tell = |late| tell_everyone(hub, access, late);
     tokio::join!(
         presence::run(settings, database, hub, access),
         turn::run(settings, database, Pace::default()),

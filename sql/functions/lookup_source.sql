@@ -1,4 +1,6 @@
 -- The projects of rows of a table in the middle of a path, in the order of their keys.
+-- A transaction whose snapshot is of its beginning may see where a row was before it moved, and have no id by which the mover would
+-- wait for it: there everybody is told.
 create or replace function pgherald.lookup_source(rel regclass, options jsonb, step integer) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
@@ -16,7 +18,7 @@ begin
     end loop;
     select (pgherald.column_text(w.relation, w.col, 't' || w.step)).project || case when (pgherald.column_text(w.relation, w.col)).integral then '::pg_catalog.text' else '' end
       into source from pgherald.path(rel, options ->> 'project') w order by w.step desc limit 1;
-    return format(E'\nbegin\n    return array(select %s\n          from unnest(keys) with ordinality k(key, n)%s\n         order by k.n);\nend\n', source, joins);
+    return format(E'\nbegin\n    if current_setting(''transaction_isolation'') in (''repeatable read'', ''serializable'') then\n        return array_fill(null::text, array[cardinality(keys)]);\n    end if;\n    return array(select %s\n          from unnest(keys) with ordinality k(key, n)%s\n         order by k.n);\nend\n', source, joins);
 end $$;
 revoke all on function pgherald.lookup_source(regclass, jsonb, integer) from public;
 grant execute on function pgherald.lookup_source(regclass, jsonb, integer) to public;

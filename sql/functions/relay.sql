@@ -27,13 +27,14 @@ begin
     waiting := 0;
     seconds := 0;
     -- back to the table that writers have a short cut to as soon as it is free
-    if slot between 1 and 3 and pg_relation_size('pgherald.queue_0') = 0 then
+    if slot between 1 and 3 and pg_relation_size('pgherald.queue_0') <= 65536 then
         perform setval('pgherald.queue_slot', 0);
         slot := 0;
     end if;
     loop
-        -- rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long
-        if slot <> 0 or patience_ms < 20 or looks % 20 = 19 then
+        -- Rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long.
+        -- All at first, as whoever alters or drops them locks the parent before its children.
+        if looks % 20 = 0 or slot <> 0 then
             exit when exists (select from pgherald.queue);
         else
             exit when exists (select from only pgherald.queue_0);

@@ -1,12 +1,18 @@
 -- Each look of the relay reads all pages of the table that writers have a short cut to, also empty ones. So when nothing has come for a
--- while it is truncated, if nobody holds it: whoever writes meanwhile takes another table, and waits for nothing. Writers get their
--- short cut back at the next step, when the truncation is committed.
+-- while it is truncated, if nobody holds it. Writers who come meanwhile take another table; only one who had just decided for this
+-- one waits for the end of this, some milliseconds. They get their short cut back at a later step, when the truncation is committed.
+-- Not beside a standby, which would have to wait for a pg_dump of its own, or end it.
 create or replace function pgherald.shrink_queue() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
     next integer;
 begin
-    if pg_relation_size('pgherald.queue_0') <= 65536 or pg_sequence_last_value('pgherald.queue_slot') <> 0 then
+    if pg_relation_size('pgherald.queue_0') <= 65536 or pg_sequence_last_value('pgherald.queue_slot') <> 0
+        or exists (select from pg_stat_get_wal_senders())
+        -- a try takes a transaction id
+        or exists (select from pg_locks l where l.relation = 'pgherald.queue_0'::regclass and l.pid is distinct from pg_backend_pid()
+                      and l.database = (select d.oid from pg_database d where d.datname = current_database()))
+    then
         return;
     end if;
     next := (select n from generate_series(1, 3) n where pg_relation_size(format('pgherald.queue_%s', n)) = 0 order by n limit 1);
@@ -18,8 +24,10 @@ begin
     exception when lock_not_available then
         return;         -- a writer, or pg_dump
     end;
-    if not exists (select from only pgherald.queue_0) then
-        perform setval('pgherald.queue_slot', next);
+    perform setval('pgherald.queue_slot', next);
+    if exists (select from only pgherald.queue_0) then
+        perform setval('pgherald.queue_slot', 0);
+    else
         truncate only pgherald.queue_0;
     end if;
 end $$;

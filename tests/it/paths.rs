@@ -53,6 +53,26 @@ async fn a_path_along_foreign_keys_leads_to_the_project() {
     }
 }
 
+/// Of its time is all that it sees: maybe the project that a parent has left since.
+#[tokio::test]
+async fn a_transaction_with_a_snapshot_of_its_beginning_tells_everybody() {
+    for Way { mode, transport } in NAMED_WAYS {
+        let mut witness = Witness::by(transport, COMMENTS).await;
+        witness
+            .run(&format!("select pgherald.watch('comments', 'task_id -> list_id->project_id', mode => '{mode}'); insert into comments values (1, 1)"))
+            .await;
+        for level in ["repeatable read", "serializable"] {
+            let old = crate::world::connect(&witness.url).await;
+            old.batch_execute(&format!("begin isolation level {level}; select count(*) from tasks")).await.unwrap();
+            witness.run("update lists set project_id = 16 - project_id where id in (1, 2)").await;
+            witness.covered().await;
+            old.batch_execute("update comments set body = 'a' where id = 1; commit").await.unwrap();
+            assert_eq!(witness.says("select 1").await, ["comments UPDATE * null"], "{mode}, {level}");
+        }
+        assert_eq!(witness.dropped().await, 0);
+    }
+}
+
 #[tokio::test]
 async fn many_rows_find_their_projects_in_one_look() {
     for transport in TRANSPORTS {

@@ -143,6 +143,9 @@ async fn a_row_that_waits_in_a_table_that_was_left_is_told() {
             .await
             .unwrap();
         writers.push(writer);
+        // too large for writers to be sent back to it
+        let rows = "insert into pgherald.queue_0 (payload) select repeat('x', 100) from generate_series(1, 1000)";
+        database.run(&format!("begin; {rows}; rollback")).await;
     }
     let held = "select count(distinct relation) from pg_locks where mode = 'RowExclusiveLock' and relation::regclass::text ~ '^pgherald.queue_[0-3]$'
                 and database = (select oid from pg_database where datname = current_database())";

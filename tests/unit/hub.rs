@@ -420,7 +420,7 @@ fn what_is_told_again_waits_for_the_members_to_be_judged() {
     let moved = json!({ "table": "members", "action": "UPDATE", "project_id": "7", "ids": null, "again": true });
     publish(&hub, &moved, 5);
     assert_eq!(told(&alice), ["member 7/*"]);
-    let hold = |scope: &Scope| hub.hold(scope);
+    let hold = |scope: &Scope, _: Option<&str>| hub.hold(scope);
     assert!(hub.repeat(1, false, hold));
     hub.fence(10);
     assert!(!hub.repeat(11, false, hold));

@@ -89,3 +89,16 @@ fn a_sequence_that_was_set_back_counts_as_a_loss() {
         (0, 105, None, Verdict::Tell),
     ]);
 }
+
+#[test]
+fn a_fence_of_another_connection_is_taken_again() {
+    let mut losses = Losses::default();
+    assert_eq!(losses.look(1, 105), Verdict::TellAndFence);
+    losses.fence(1_000_000);
+    losses.unfence();
+    assert_eq!(losses.look(1, 105), Verdict::TellAndFence);
+    losses.fence(110);
+    assert_eq!((losses.look(1, 110), losses.look(1, 111)), (Verdict::Quiet, Verdict::Tell));
+    losses.unfence();
+    assert_eq!(losses.look(1, 111), Verdict::Quiet);
+}

@@ -89,3 +89,16 @@ fn what_was_lost_is_everything_where_a_path_is_followed() {
     assert_eq!(short(repeats.due(121)), ["everything"]);
     assert!(!repeats.wants_fence(true));
 }
+
+#[test]
+fn a_fence_of_another_connection_is_taken_again() {
+    let mut repeats = Repeats::default();
+    repeats.note(&moved("comments", "7", true));
+    assert!(repeats.wants_fence(false));
+    repeats.fence(1_000_000);
+    repeats.unfence();
+    assert_eq!(short(repeats.due(u64::MAX)), [""; 0]);
+    assert!(repeats.wants_fence(false));
+    repeats.fence(110);
+    assert_eq!(short(repeats.due(111)), ["comment 7"]);
+}
