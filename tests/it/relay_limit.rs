@@ -6,6 +6,9 @@ use crate::relay_world::{dropped, hears_at_last, number, queued, relayed, silent
 use crate::world::{Database, Settings, World, connect, until};
 
 const LIMIT_BYTES: i64 = 16 * 8192;
+/// One writer in 64 looks whether there is room, some 50 fit into a page: that more pages than these are filled before one does is
+/// less likely than one in ten million.
+const OVERSHOOT_BYTES: i64 = 20 * 8192;
 /// What the queue's tables have more than when nothing was in them.
 const FILLED: &str = "pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')";
 
@@ -51,7 +54,10 @@ async fn a_full_queue_drops_and_every_session_is_told() {
     assert!((100..6000).contains(&waiting), "{waiting} rows are in the queue");
     assert_eq!(waiting + lost, 10_000);
     let filled = number(&database.client, FILLED).await;
-    assert!((LIMIT_BYTES..LIMIT_BYTES + 4 * 8192).contains(&filled), "those that were dropped took no room: {filled}");
+    assert!(
+        (LIMIT_BYTES..LIMIT_BYTES + OVERSHOOT_BYTES).contains(&filled),
+        "those that were dropped took no room: {filled}"
+    );
     // application code is not refused either, by the other way to the queue
     database.run("select pgherald.notify('report', 'a', 'UPDATE', '7'); insert into tasks select i, 7 + i % 2, null, 'x' from generate_series(5000, 5099) i").await;
     assert_eq!(dropped(&database.client).await, lost + 2);
@@ -86,7 +92,7 @@ async fn the_first_rows_of_a_database_are_limited_too() {
     limit(&database).await;
     database.run(WRITES).await;
     let filled = number(&database.client, FILLED).await;
-    assert!((LIMIT_BYTES..LIMIT_BYTES + 4 * 8192).contains(&filled), "{filled}");
+    assert!((LIMIT_BYTES..LIMIT_BYTES + OVERSHOOT_BYTES).contains(&filled), "{filled}");
     daemon.signal("CONT").await;
     let mut alice = daemon.browser("alice", "7").await;
     until("the queue to be empty", async || queued(&database.client).await == 0).await;
