@@ -59,7 +59,7 @@ begin
     bytes := pg_relation_size('pgherald.queue_0') + pg_relation_size('pgherald.queue_1')
            + pg_relation_size('pgherald.queue_2') + pg_relation_size('pgherald.queue_3');
     -- two questions, because the second would be planned anew each time
-    if bytes > 1048576 and bytes > pgherald.queue_limit() / 4 then
+    if bytes > pgherald.queue_limit() / 4 then
         if exists (select from pgherald.queue offset 200000) then
             -- each step reads all that waits: after a transaction of millions it would be at it for hours
             for k in 0..3 loop
