@@ -24,10 +24,12 @@ use crate::metrics as m;
 
 /// Rows of one step: few enough that it ends soon.
 const BATCH_ROWS: i32 = 5000;
-/// The pause between two batches grows with what the last one brought: under load the writers need the processor more
-/// than we do, and a single row is followed by none. Growing as the root it settles where the load is even.
-const PAUSE_SCALE: Duration = Duration::from_micros(350);
+/// The pause between two batches for each row of the last one but one. A single row is followed by none; it stays short up to some
+/// thousand rows a second, and beyond ten thousand it grows to the longest: the writers need the processor more than we do then.
+const PAUSE_OF_A_ROW: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
+/// The pause after the first row in a while: where several begin at once, most of them come in the next moment.
+const PAUSE_FIRST: Duration = Duration::from_millis(3);
 /// By how much a timer is late that knows milliseconds only. What is left of a short pause still ends in the next of these.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_micros(1);
@@ -146,9 +148,10 @@ impl<'a> Relay<'a> {
                 if self.untidy >= self.pace.tidy_rows {
                     self.tidy().await?;
                 }
-                if step.waiting == 0 && step.taken > 1 {
-                    let pause = PAUSE_SCALE.mul_f64((step.taken as f64 - 1.0).sqrt()).min(PAUSE_MAX);
-                    sleep(pause.saturating_sub(TIMER_LATENESS).max(TICK)).await;
+                if step.waiting == 0 && (quiet || step.taken > 1) {
+                    let pause =
+                        PAUSE_OF_A_ROW.mul_f64(step.taken as f64 - 1.0).min(PAUSE_MAX).saturating_sub(TIMER_LATENESS);
+                    sleep(pause.max(if quiet { PAUSE_FIRST } else { TICK })).await;
                 }
             } else if step.waiting > 0 {
                 if !std::mem::replace(&mut self.congested, true) {
