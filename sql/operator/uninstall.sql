@@ -9,8 +9,9 @@
 --
 -- DROP TRIGGER takes ACCESS EXCLUSIVE on its table. All tables are locked together or none: nobody queues behind a lock
 -- that waits, and no transaction of the application ends in a deadlock. It tries for 10 seconds (-v wait=1min for longer).
+-- What is pgherald's own it waits for a tenth of a second each time, then it lets go of all tables and tries again.
 -- Where tables are too busy for that, call `select pgherald.unwatch('public.tasks')` for one after the other first.
--- The queue of the relay is locked last: it is free whenever the relay has ended a step, which is less than 100 ms.
+-- The queue of the relay is locked last: it is free whenever the relay has ended a step, 160 ms at most.
 --
 -- A daemon may keep running meanwhile; it hears nothing any more. The roles of roles.sql serve the whole cluster and stay:
 --   drop owned by pgherald_daemon, pgherald_owner;    in each database where roles.sql ran, after this script
@@ -34,11 +35,12 @@ declare
     senders oid[];
     ours oid[];
     tables text;
-    queue text;
+    queue boolean;
     r record;
     list text;
     reason text;
     others text;
+    told text[];
 begin
     if home is null then
         raise notice 'nothing to do: there is no schema pgherald in database %', quote_ident(current_database());
@@ -54,71 +56,75 @@ begin
         select 'lock table ' || string_agg(distinct 'only ' || t.tgrelid::regclass, ', ') || ' in access exclusive mode nowait'
           into tables
           from pg_trigger t where t.tgfoid = any (senders);
-        -- A relay that is awake always has it for a moment, so this one waits. It gives up long before PostgreSQL looks for
-        -- deadlocks: who has appended by pgherald.notify() may go on to wait for a table of the first kind.
-        if to_regclass('pgherald.queue') is not null then
-            queue := 'lock table pgherald.queue in access exclusive mode';
-        end if;
-        while coalesce(tables, queue) is not null loop
+        queue := to_regclass('pgherald.queue') is not null;
+        loop
             begin
+                told := '{}';
                 if tables is not null then
                     execute tables;
                 end if;
-                if queue is not null then
-                    set local lock_timeout = '100ms';
-                    execute queue;
-                    set local lock_timeout = 0;
+                -- A relay that is awake always has its queue for a moment, so what follows waits. It gives up long before PostgreSQL
+                -- looks for deadlocks: who has called pgherald.notify() may go on to wait for a table of the first kind.
+                set local lock_timeout = '100ms';
+                -- in the order in which everybody takes them
+                if queue then
+                    lock table pgherald.transport in access exclusive mode;
+                    drop sequence pgherald.queue_slot;
+                    lock table pgherald.queue in access exclusive mode;
+                end if;
+
+                -- A row trigger's copies on partitions go with it.
+                for r in
+                    select t.tgrelid::regclass as relation, array_agg(t.tgname order by t.tgname) as triggers
+                      from pg_trigger t where t.tgfoid = any (senders) and t.tgparentid = 0
+                     group by t.tgrelid order by 1
+                loop
+                    for i in 1 .. cardinality(r.triggers) loop
+                        execute format('drop trigger %I on %s', r.triggers[i], r.relation);
+                    end loop;
+                    told := told || format('%s: dropped %s', r.relation, array_to_string(r.triggers, ', '));
+                end loop;
+
+                -- A file in sql/functions is called as what it creates.
+                select string_agg(c.oid::regclass::text, ', ' order by c.relname) into list
+                  from pg_class c join pgherald.functions f on f.name = c.relname || '.sql'
+                 where c.relnamespace = home and c.relkind = 'v';
+                if list is not null then
+                    execute 'drop view ' || list;
+                    told := told || ('dropped view ' || list);
+                end if;
+
+                ours := senders || array(select p.oid from pg_proc p join pgherald.functions f on f.name = p.proname || '.sql'
+                                          where p.pronamespace = home);
+                select string_agg(p.oid::regprocedure::text, ', ') into list from pg_proc p where p.oid = any (ours);
+                if list is not null then
+                    execute 'drop routine ' || list;
+                    told := told || format('dropped %s functions of pgherald, %s of them generated for tables', cardinality(ours), cardinality(senders));
+                end if;
+
+                -- What the migrations have created: a new one adds its tables here.
+                drop table pgherald.migrations, pgherald.functions;
+                drop sequence if exists pgherald.dropped;
+                told := told || 'dropped tables pgherald.migrations, pgherald.functions and sequence pgherald.dropped'::text;
+                if queue then
+                    drop table pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3;
+                    drop table pgherald.queue, pgherald.transport;
+                    drop sequence pgherald.queue_ordinals, pgherald.queue_dead;
+                    told := told || 'dropped the queue of the relay'::text;
                 end if;
                 exit;
             exception when lock_not_available then
                 if clock_timestamp() - transaction_timestamp() > patience then
-                    raise exception 'watched tables or the queue of the relay are in use, gave up after %: %', patience, sqlerrm
+                    raise exception 'watched tables or what is pgherald''s own are in use, gave up after %: %', patience, sqlerrm
                         using errcode = 'lock_not_available',
                               hint = 'Nothing was changed. Try again, with -v wait=1min, or pgherald.unwatch() one table after the other first.';
                 end if;
             end;
             perform pg_sleep(0.05);
         end loop;
-
-        -- A row trigger's copies on partitions go with it.
-        for r in
-            select t.tgrelid::regclass as relation, array_agg(t.tgname order by t.tgname) as triggers
-              from pg_trigger t where t.tgfoid = any (senders) and t.tgparentid = 0
-             group by t.tgrelid order by 1
-        loop
-            for i in 1 .. cardinality(r.triggers) loop
-                execute format('drop trigger %I on %s', r.triggers[i], r.relation);
-            end loop;
-            raise notice '%: dropped %', r.relation, array_to_string(r.triggers, ', ');
+        foreach list in array told loop
+            raise notice '%', list;
         end loop;
-
-        -- A file in sql/functions is called as what it creates.
-        select string_agg(c.oid::regclass::text, ', ' order by c.relname) into list
-          from pg_class c join pgherald.functions f on f.name = c.relname || '.sql'
-         where c.relnamespace = home and c.relkind = 'v';
-        if list is not null then
-            execute 'drop view ' || list;
-            raise notice 'dropped view %', list;
-        end if;
-
-        ours := senders || array(select p.oid from pg_proc p join pgherald.functions f on f.name = p.proname || '.sql'
-                                  where p.pronamespace = home);
-        select string_agg(p.oid::regprocedure::text, ', ') into list from pg_proc p where p.oid = any (ours);
-        if list is not null then
-            execute 'drop routine ' || list;
-            raise notice 'dropped % functions of pgherald, % of them generated for tables', cardinality(ours), cardinality(senders);
-        end if;
-
-        -- What the migrations have created: a new one adds its tables here.
-        drop table pgherald.migrations, pgherald.functions;
-        drop sequence if exists pgherald.dropped;
-        raise notice 'dropped tables pgherald.migrations, pgherald.functions and sequence pgherald.dropped';
-        if queue is not null then
-            drop table pgherald.queue_0, pgherald.queue_1, pgherald.queue_2, pgherald.queue_3;
-            drop table pgherald.queue, pgherald.transport;
-            drop sequence pgherald.queue_ordinals, pgherald.queue_slot, pgherald.queue_dead;
-            raise notice 'dropped the queue of the relay';
-        end if;
     end if;
     drop schema pgherald;
     raise notice 'dropped schema pgherald';

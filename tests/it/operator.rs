@@ -193,17 +193,35 @@ async fn uninstall_gives_up_where_a_table_is_in_use_and_nobody_waits_behind_it()
     assert_eq!(count(&client, TRIGGERS).await, 0);
 }
 
+/// Else all the watched tables would be locked until he ends.
+#[tokio::test]
+async fn uninstall_gives_up_where_somebody_has_told_and_not_committed() {
+    let Database { url, client } = Database::sample().await;
+    let teller = connect(&url).await;
+    teller.batch_execute("begin; select pgherald.notify('task', '1', 'UPDATE', '7')").await.unwrap();
+    let before = catalog(&client).await;
+    let error = fails("uninstall.sql", &url, &[("wait", "300ms")]).await;
+    assert!(error.contains("pgherald's own are in use") && error.contains("Nothing was changed"), "{error}");
+    assert_same(&before, &catalog(&client).await);
+    teller.batch_execute("commit").await.unwrap();
+    let said = runs("uninstall.sql", &url, &[]).await;
+    assert_eq!(said.matches("dropped tables").count(), 1, "{said}");
+    assert_eq!(count(&client, TRIGGERS).await, 0);
+}
+
 #[tokio::test]
 async fn uninstall_takes_the_queue_from_a_relay_and_from_writers() {
     let World { daemon, database } = World::new().await;
     let Database { url, client } = &database;
     client.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
     until("a relay", async || count(client, RELAY).await == 1).await;
+    // else nobody appends
+    daemon.is_present().await;
     // In flight, with a lock on the queue and on no watched table.
     let teller = connect(url).await;
     teller.batch_execute("begin; select pgherald.notify('task', '1', 'UPDATE', '7')").await.unwrap();
     let error = fails("uninstall.sql", url, &[("wait", "300ms")]).await;
-    assert!(error.contains("the queue of the relay are in use") && error.contains("Nothing was changed"), "{error}");
+    assert!(error.contains("pgherald's own are in use") && error.contains("Nothing was changed"), "{error}");
     assert_eq!(count(client, TRIGGERS).await, 16);
     let waiting = tokio::spawn({
         let url = url.clone();
