@@ -399,6 +399,7 @@ async fn the_daemons_role_relays_once_the_script_ran_after_the_installation() {
     let said = runs("roles.sql", &dba, &roles.variables()).await;
     assert_eq!(said.matches(" yes").count(), 5, "{said}");
     until("the daemon to relay", async || count(&client, RELAY).await == 1).await;
+    daemon.is_present().await;
     let writer = connect(&url_of(&url, &roles.writer)).await;
     writer.batch_execute("insert into app.tasks values (1, 7)").await.unwrap();
     while alice.short().await != "task INSERT 7/1" {}
@@ -507,6 +508,7 @@ async fn status_tells_what_a_dba_asks_first() {
 
     client.batch_execute("select pgherald.set_transport('relay')").await.unwrap();
     until("a relay", async || count(&client, RELAY).await == 1).await;
+    daemon.is_present().await;
     let said = runs("status.sql", &url, &[]).await;
     let (_, transport) = said.split_once("== Transport").unwrap();
     let cells: Vec<Vec<&str>> = transport.lines().map(|line| line.split('|').map(str::trim).collect()).collect();

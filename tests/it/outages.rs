@@ -100,7 +100,8 @@ async fn a_connection_that_loses_notifications_is_noticed_by_its_canary() {
     until("the deafness to be noticed", async || ready(&daemon).await == (503, vec!["listener_down".to_owned()])).await;
     // the log is read beside the test, so its line may come later
     until("the log to name the canary", async || daemon.log().contains("canary")).await;
-    database.run("update tasks set done = true where id = 2").await;
+    // of the row that is looked at afterwards: a connection that has just begun to listen may hear it
+    database.run("update tasks set done = true where id = 1").await;
     proxy.speak();
     resyncs_once(&mut alice, &database).await;
 }
@@ -172,6 +173,7 @@ async fn a_writer_who_found_the_project_that_an_unheard_move_has_left_is_made_go
         database.run(&format!("{COMMENTS}; select pgherald.set_transport('{transport}')")).await;
         if transport == "relay" {
             until_relays(&daemon).await;
+            daemon.is_present().await;
         }
         let (late, mover) = (connect(&database.url).await, connect(&database.url).await);
         // a snapshot does not show a transaction that is younger than all that have ended

@@ -132,11 +132,11 @@ async fn resume(daemon: &Daemon, since: &Value) -> (Browser, Vec<String>) {
 #[tokio::test]
 async fn a_client_resumes_on_another_daemon_from_any_frame() {
     let database = silent().await;
-    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "500ms");
+    let settings = Settings::new(&database.url).set("database.connect_timeout", "2s");
     let daemon = start(&settings).await;
     until_relays(&daemon).await;
     let other = start(&settings).await;
-    // nobody resumes for two heartbeats after a loss was told, as a daemon does when it comes
+    // nobody resumes after a loss was told, as a daemon does when it comes, for twice as long as one may try to be present
     for daemon in [&daemon, &other] {
         let mut alice = daemon.browser("alice", "7").await;
         until("clients to resume", async || {

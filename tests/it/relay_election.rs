@@ -95,7 +95,8 @@ async fn another_ends_the_session_of_a_relay_that_hangs_and_takes_over() {
         for id in 2000..2100 {
             told += hears_at_last(&mut bob, &format!("task INSERT 8/{id}")).await;
         }
-        assert_eq!(told, 1, "stopped while {rest}");
+        // twice where writing them took longer than two looks are apart
+        assert!((1..=2).contains(&told), "told {told} times, stopped while {rest}");
         // it is given 3 s; a slow machine gets more
         assert!(began.elapsed() < Duration::from_secs(9), "taken over after {:?}", began.elapsed());
         until_relays(&other).await;
@@ -107,6 +108,10 @@ async fn another_ends_the_session_of_a_relay_that_hangs_and_takes_over() {
         // the first comes back and waits for its turn
         relay.signal("CONT").await;
         until_state(&relay, "").await;
+        // its listener may have lost a heartbeat
+        let beats = async || relay.metric("pgherald_canary_round_trip_seconds_count").await;
+        let before = beats().await;
+        until("two beats", async || beats().await >= before + 2.0).await;
         database.run("update tasks set done = true where id = 1").await;
         hears_at_last(&mut alice, "task UPDATE 7/1").await;
         assert_eq!(relay.metric("pgherald_relay_elections_total").await, 1.0);

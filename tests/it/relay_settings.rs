@@ -41,7 +41,7 @@ async fn the_settings_of_its_role_do_not_stop_the_relay() {
         &["default_transaction_isolation = 'serializable'", "default_transaction_deferrable = on"][..],
         &["default_transaction_isolation = 'repeatable read'"],
         &["synchronous_commit = 'remote_apply'", "jit = on", "jit_above_cost = 0"],
-        &["statement_timeout = '40ms'", "lock_timeout = '1ms'"],
+        &["statement_timeout = '120ms'", "lock_timeout = '1ms'"],
         &["idle_in_transaction_session_timeout = '1ms'"],
         &[
             "enable_seqscan = off",

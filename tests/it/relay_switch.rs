@@ -65,6 +65,7 @@ async fn a_transaction_that_is_open_across_a_switch_is_told_whole() {
         let writer = open().await;
         switch(&database, "relay").await;
         until_relays(&daemon).await;
+        daemon.is_present().await;
         close(writer).await;
         told(&mut alice, ALL).await;
         settle(&mut alice, &database, ALL).await;

@@ -309,15 +309,19 @@ async fn a_relay_that_cannot_relay() {
 async fn connections_that_are_lost_again_and_again() {
     let world = World::by(Transport::Relay).await;
     let connections = "select count(*) from pg_locks l join pg_stat_activity a using (pid)
-        where a.datname = current_database() and a.application_name like 'pgherald %' and l.locktype = 'advisory' and l.granted and l.objid in (1, 3)";
+        where a.datname = current_database() and a.application_name like 'pgherald %' and l.locktype = 'advisory' and l.granted and l.objid in (1, 3, 11, 12, 13)";
+    let end = "select array_agg(pid) from (select pid, pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name like 'pgherald %' offset 0) ended";
+    let gone = "select not exists (select from pg_stat_activity where pid = any($1))";
+    let client = &world.database.client;
     for _ in 0..12 {
-        let there = async || world.database.client.query_one(connections, &[]).await.unwrap().get::<_, i64>(0) == 2;
+        let there = async || client.query_one(connections, &[]).await.unwrap().get::<_, i64>(0) == 2;
         until("both connections", there).await;
         world.daemon.is_present().await;
         // one step at least
         tokio::time::sleep(Duration::from_millis(100)).await;
-        world.run("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'pgherald %'").await;
-        until("it to be noticed", async || !there().await).await;
+        let ended: Vec<i32> = client.query_one(end, &[]).await.unwrap().get(0);
+        until("their end", async || client.query_one(gone, &[&ended]).await.unwrap().get(0)).await;
     }
     let delays = || -> Vec<u64> {
         let log = world.daemon.log();

@@ -133,7 +133,8 @@ async fn the_versions_of_a_row_are_heard_in_order() {
         let bells = order::updates(&scene, pace, load, seed).await;
         let rotated: bool = scene.database.client.query_one(file, &[]).await.unwrap().get(0);
         println!("{pace:?}, {load:?}: {bells} bells, rotated: {rotated}");
-        assert_eq!(rotated, pace.table_bytes_max == 0);
+        // a relay that is idle truncates as well
+        assert!(rotated || pace.table_bytes_max > 0);
         assert!(bells < load.updates / 50, "{bells} bells: it was awake all the time");
     }))
     .await;
