@@ -37,16 +37,24 @@ pub const VARIANTS: &[Variant] = &[
     Variant { name: "notify", tells: true, when: When::Cpu, relayed: false, kind: Kind::Plain("only_notify") },
     Variant { name: "statement", tells: true, when: When::Always, relayed: false, kind: Kind::Watch("") },
     Variant { name: "row", tells: true, when: When::Cpu, relayed: false, kind: Kind::Watch(", mode => 'row'") },
+    Variant { name: "append", tells: true, when: When::Yardstick, relayed: true, kind: Kind::Plain("only_append") },
     Variant { name: "statement, relay", tells: true, when: When::Always, relayed: true, kind: Kind::Watch("") },
     Variant { name: "row, relay", tells: true, when: When::Cpu, relayed: true, kind: Kind::Watch(", mode => 'row'") },
 ];
 
-/// What every statement trigger with transition tables costs, whatever it does, and what NOTIFY costs with it: below
-/// these no body of a trigger can be.
+/// What every statement trigger with transition tables costs, whatever it does, and what telling costs with it, by NOTIFY or by an
+/// append that fails no write and tries the relay's locks: below these no body of a trigger can be.
 pub const FUNCTIONS: &str = "
     create function bare() returns trigger language plpgsql as 'begin return null; end';
     create function only_notify() returns trigger language plpgsql as
-        'begin perform pg_catalog.pg_notify(''cache_invalidate'', ''x''); return null; end'";
+        'begin perform pg_catalog.pg_notify(''cache_invalidate'', ''x''); return null; end';
+    create function only_append() returns trigger language plpgsql as
+        'begin
+            if pg_catalog.pg_try_advisory_xact_lock_shared(7434, 1) then return null; end if;
+            insert into pgherald.queue_0 (payload) values (pg_catalog.concat(''{\"cursor\":'', pg_catalog.pg_current_xact_id(), ''}''));
+            if not pg_catalog.pg_try_advisory_xact_lock_shared(7434, 2) then perform pgherald.ring(); end if;
+            return null;
+        exception when others then return null; end'";
 
 const OPERATIONS: &[(&str, &str)] =
     &[("insert", "new table as n"), ("update", "old table as o new table as n"), ("delete", "old table as o")];
