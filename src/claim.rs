@@ -93,7 +93,10 @@ pub async fn with_claim(
     tokio::pin!(work);
     loop {
         tokio::select! {
-            result = &mut work => return match result { Err(error) => error },
+            result = &mut work => {
+                database::cancel(&claim.client, &settings.listen_server).await;
+                return match result { Err(error) => error };
+            }
             message = messages.next() => match message {
                 Some(Ok(AsyncMessage::Notification(_))) => claim.bell.notify_one(),
                 message => if let Some(error) = ended(message.as_ref()) { return error },

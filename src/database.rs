@@ -8,6 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Connection, Row, Socket, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
+use tracing::debug;
 
 use crate::config;
 use crate::conninfo::ConnInfo;
@@ -76,6 +77,8 @@ impl DatabaseError {
     }
 }
 
+const CANCEL_MAX: Duration = Duration::from_secs(1);
+
 /// The pool, with a bound on every wait.
 pub struct Database {
     pool: Pool,
@@ -109,7 +112,7 @@ impl Database {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(DatabaseError::query(&error)),
             Err(_) => {
-                drop(Object::take(client));
+                self.abandon(client).await;
                 Err(DatabaseError::new("no answer within database.query_timeout"))
             }
         }
@@ -134,7 +137,7 @@ impl Database {
         match timeout(self.query_timeout, reading).await {
             Ok(result) => result.map_err(|error: tokio_postgres::Error| DatabaseError::query(&error)),
             Err(_) => {
-                drop(Object::take(client));
+                self.abandon(client).await;
                 let why =
                     "no answer within database.query_timeout: pg_stat_activity and pg_locks tell what it waits for";
                 Err(DatabaseError::new(why))
@@ -158,7 +161,7 @@ impl Database {
         match timeout(self.query_timeout, writing).await {
             Ok(result) => result.map_err(|error: tokio_postgres::Error| DatabaseError::query(&error)),
             Err(_) => {
-                drop(Object::take(client));
+                self.abandon(client).await;
                 Err(DatabaseError::new("no answer within database.query_timeout"))
             }
         }
@@ -180,6 +183,12 @@ impl Database {
         row.ok_or_else(|| DatabaseError::new("the server sent no row"))
     }
 
+    /// Throws a connection away on which a query was not answered in time.
+    async fn abandon(&self, client: Object) {
+        cancel(&client, &self.server).await;
+        drop(Object::take(client));
+    }
+
     fn no_connection(&self, error: &PoolError) -> DatabaseError {
         match error {
             PoolError::Backend(error) => DatabaseError::connecting(&self.server, error),
@@ -193,6 +202,16 @@ impl Database {
     /// Whether the pool answers a query now.
     pub async fn answers(&self) -> bool {
         self.query("select 1", &[]).await.is_ok()
+    }
+}
+
+/// Has the server end what a connection waits for that is thrown away. Else a query behind a lock would go on waiting, and while
+/// somebody holds that the server would fill with such sessions. Takes a second at most, where the network is silent.
+pub async fn cancel(client: &Client, server: &ConnInfo) {
+    if let Ok(connector) = tls::connector(&server.tls)
+        && let Ok(Err(error)) = timeout(CANCEL_MAX, client.cancel_token().cancel_query(connector)).await
+    {
+        debug!(%error, "a query that was given up could not be cancelled");
     }
 }
 

@@ -49,8 +49,11 @@ impl Link {
         during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))
             .await?;
         let begin = heartbeat::begin(&client, losses);
-        let unheard = during(&mut messages, &mut early, limit, &canary, begin).await?;
-        Ok(Self { client, canary, messages, early, unheard })
+        let unheard = during(&mut messages, &mut early, limit, &canary, begin).await;
+        if unheard.is_err() {
+            database::cancel(&client, &settings.listen_server).await;
+        }
+        Ok(Self { client, canary, messages, early, unheard: unheard? })
     }
 
     /// Hands every batch of notifications to `hear` until the connection is dead; tells why it is.
@@ -78,7 +81,10 @@ impl Link {
         let mut batch = Vec::new();
         loop {
             let first = tokio::select! {
-                error = &mut pulse => return error,
+                error = &mut pulse => {
+                    database::cancel(&client, &settings.listen_server).await;
+                    return error;
+                }
                 message = messages.next() => message,
             };
             // All that is there already goes out in one write a session.

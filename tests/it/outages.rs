@@ -1,5 +1,6 @@
 //! Whatever happens between us and PostgreSQL, sessions are told, and writers never notice.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgherald::scratch::Scratch;
@@ -7,7 +8,7 @@ use serde_json::Value;
 
 use crate::browser::Browser;
 use crate::proxy::Proxy;
-use crate::relay_world::{start, until_relays};
+use crate::relay_world::{silent, start, until_relays};
 use crate::world::{Daemon, Database, Settings, World, connect, options, token, until};
 
 async fn ready(daemon: &Daemon) -> (u16, Vec<String>) {
@@ -210,6 +211,37 @@ async fn a_path_is_no_reason_to_reconnect_twice() {
     alice.hears(&["task UPDATE 7/2"]).await;
     drop((alice, daemon, database));
     server.shutdown().await.unwrap();
+}
+
+/// What the daemon does not wait for any more, its sessions do not either.
+#[tokio::test]
+async fn a_lock_that_is_held_for_long_does_not_fill_the_server_with_sessions() {
+    let database = silent().await;
+    let settings = Settings::new(&database.url).set("database.query_timeout", "1s");
+    let daemon = start(&settings.set("database.heartbeat_timeout", "1s")).await;
+    until_relays(&daemon).await;
+    let holder = connect(&database.url).await;
+    let lock = "begin; lock table pgherald.transport, pgherald.queue in access exclusive mode; select nextval('pgherald.dropped')";
+    holder.batch_execute(&format!("{lock}; alter sequence pgherald.dropped owned by none")).await.unwrap();
+    let waiting = async || -> Vec<i32> {
+        let sql = "select coalesce(array_agg(pid), '{}') from pg_stat_activity where datname = current_database()
+                     and application_name like 'pgherald%' and wait_event_type = 'Lock' and wait_event = 'relation'";
+        database.client.query_one(sql, &[]).await.unwrap().get(0)
+    };
+    let mut seen = BTreeSet::new();
+    until("a dozen sessions to have waited", async || {
+        seen.extend(waiting().await);
+        seen.len() >= 12
+    })
+    .await;
+    until("those that were given up to have ended", async || waiting().await.len() <= 4).await;
+    holder.batch_execute("rollback").await.unwrap();
+    let mut alice = daemon.browser("alice", "7").await;
+    until("the daemon to hear again", async || {
+        database.run("update tasks set done = not done where id = 1").await;
+        alice.short().await == "task UPDATE 7/1"
+    })
+    .await;
 }
 
 #[tokio::test]
