@@ -104,7 +104,7 @@ impl Database {
         Ok(Self { pool, server: settings.server.clone(), query_timeout: settings.query_timeout })
     }
 
-    /// The rows of `sql`, within `database.query_timeout`. A connection that did not answer in time is thrown away:
+    /// The rows of `sql`, within `database.query_timeout` (and a second to end it). A connection that did not answer in time is thrown away:
     /// behind a silent network it would never answer again.
     pub async fn query(&self, sql: &str, with: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, DatabaseError> {
         let client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
@@ -185,8 +185,14 @@ impl Database {
 
     /// Throws a connection away on which a query was not answered in time.
     async fn abandon(&self, client: Object) {
-        cancel(&client, &self.server).await;
-        drop(Object::take(client));
+        // first, so that whoever is not waited for either does not give it back
+        let client = Object::take(client);
+        let ended = async {
+            cancel(&client, &self.server).await;
+            // a pooler forgets the request of a client that is gone
+            client.simple_query("").await
+        };
+        let _ = timeout(CANCEL_MAX, ended).await;
     }
 
     fn no_connection(&self, error: &PoolError) -> DatabaseError {

@@ -46,7 +46,7 @@ impl Link {
             format!("listen {}; listen {}; listen {TRANSPORT_CHANNEL}", quoted(&settings.channel), canary.channel);
         let listen = async { client.batch_execute(&listen).await.map_err(|error| DatabaseError::query(&error)) };
         during(&mut messages, &mut early, limit, &canary, listen).await?;
-        during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))
+        during(&mut messages, &mut early, limit * 3 + settings.connect_timeout, &canary, probe(settings, &canary))
             .await?;
         let begin = heartbeat::begin(&client, losses);
         let unheard = during(&mut messages, &mut early, limit, &canary, begin).await;
@@ -153,7 +153,13 @@ async fn probe(settings: &config::Database, canary: &Canary) -> Result<(), Datab
     let (other, connection) = database::connect(&settings.listen_server, settings.connect_timeout).await?;
     let notify = format!("notify {}", canary.channel);
     tokio::select! {
-        sent = other.batch_execute(&notify) => sent.map_err(|error| DatabaseError::query(&error))?,
+        sent = timeout(settings.heartbeat_timeout, other.batch_execute(&notify)) => match sent {
+            Ok(sent) => sent.map_err(|error| DatabaseError::query(&error))?,
+            Err(_) => {
+                database::cancel(&other, &settings.listen_server).await;
+                return Err(DatabaseError::new("NOTIFY did not end within database.heartbeat_timeout: pg_locks tells what it waits for"));
+            }
+        },
         ended = connection => return Err(ended.err().map_or_else(|| DatabaseError::new("the server closed the connection"), |error| DatabaseError::query(&error))),
     }
     timeout(settings.heartbeat_timeout, canary.landed.notified()).await.map_err(|_| {

@@ -24,11 +24,11 @@ use crate::metrics as m;
 
 /// Rows of one step: few enough that it ends soon.
 const BATCH_ROWS: i32 = 5000;
-/// The pause between two batches for each row of the last one but one. A single row is followed by none; it stays short up to some
+/// The pause after a batch, for each of its rows but the first. A single row is followed by none; it stays short up to some
 /// thousand rows a second, and beyond ten thousand it grows to the longest: the writers need the processor more than we do then.
 const PAUSE_OF_A_ROW: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// The pause after the first row in a while: where several begin at once, most of them come in the next moment.
+/// The pause after the first row in a while, when awake: where several begin at once, most of them come in the next moment.
 const PAUSE_FIRST: Duration = Duration::from_millis(3);
 /// By how much a timer is late that knows milliseconds only. What is left of a short pause still ends in the next of these.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);

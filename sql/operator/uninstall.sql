@@ -9,9 +9,9 @@
 --
 -- DROP TRIGGER takes ACCESS EXCLUSIVE on its table. All tables are locked together or none: nobody queues behind a lock
 -- that waits, and no transaction of the application ends in a deadlock. It tries for 10 seconds (-v wait=1min for longer).
--- What is pgherald's own it waits for a tenth of a second each time, then it lets go of all tables and tries again.
+-- What is pgherald's own is locked last. For each of these tables it waits for a tenth of a second at most, then it lets go of all
+-- and tries again; the queue of the relay is free whenever the relay has ended a step, 160 ms at most.
 -- Where tables are too busy for that, call `select pgherald.unwatch('public.tasks')` for one after the other first.
--- The queue of the relay is locked last: it is free whenever the relay has ended a step, 160 ms at most.
 --
 -- A daemon may keep running meanwhile; it hears nothing any more. The roles of roles.sql serve the whole cluster and stay:
 --   drop owned by pgherald_daemon, pgherald_owner;    in each database where roles.sql ran, after this script
@@ -112,6 +112,8 @@ begin
                     drop sequence pgherald.queue_ordinals, pgherald.queue_dead;
                     told := told || 'dropped the queue of the relay'::text;
                 end if;
+                drop schema pgherald;
+                told := told || 'dropped schema pgherald'::text;
                 exit;
             exception when lock_not_available then
                 if clock_timestamp() - transaction_timestamp() > patience then
@@ -125,9 +127,10 @@ begin
         foreach list in array told loop
             raise notice '%', list;
         end loop;
+    else
+        drop schema pgherald;
+        raise notice 'dropped schema pgherald';
     end if;
-    drop schema pgherald;
-    raise notice 'dropped schema pgherald';
 exception when dependent_objects_still_exist then
     -- PostgreSQL's own hint is CASCADE.
     get stacked diagnostics reason = message_text, others = pg_exception_detail;

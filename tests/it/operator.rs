@@ -219,7 +219,7 @@ async fn uninstall_takes_the_queue_from_a_relay_and_from_writers() {
     daemon.is_present().await;
     // In flight, with a lock on the queue and on no watched table.
     let teller = connect(url).await;
-    teller.batch_execute("begin; select pgherald.notify('task', '1', 'UPDATE', '7')").await.unwrap();
+    teller.batch_execute(r#"begin; insert into pgherald.queue_0 (payload) values ('{"table":"tasks","action":"UPDATE","project_id":"7","ids":null}')"#).await.unwrap();
     let error = fails("uninstall.sql", url, &[("wait", "300ms")]).await;
     assert!(error.contains("pgherald's own are in use") && error.contains("Nothing was changed"), "{error}");
     assert_eq!(count(client, TRIGGERS).await, 16);
