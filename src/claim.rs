@@ -94,6 +94,7 @@ pub async fn with_claim(
     loop {
         tokio::select! {
             result = &mut work => {
+                // it may wait for a lock of somebody else
                 database::cancel(&claim.client, &settings.listen_server).await;
                 return match result { Err(error) => error };
             }

@@ -77,6 +77,7 @@ impl DatabaseError {
     }
 }
 
+/// By how much longer than its limit a query takes that is not answered, so that the server ends it as well.
 const CANCEL_MAX: Duration = Duration::from_secs(1);
 
 /// The pool, with a bound on every wait.
@@ -104,8 +105,8 @@ impl Database {
         Ok(Self { pool, server: settings.server.clone(), query_timeout: settings.query_timeout })
     }
 
-    /// The rows of `sql`, within `database.query_timeout` (and a second to end it). A connection that did not answer in time is thrown away:
-    /// behind a silent network it would never answer again.
+    /// The rows of `sql`, within `database.query_timeout`. A connection that did not answer in time is thrown away: behind a
+    /// silent network it would never answer again.
     pub async fn query(&self, sql: &str, with: &[(&(dyn ToSql + Sync), Type)]) -> Result<Vec<Row>, DatabaseError> {
         let client = self.pool.get().await.map_err(|error| self.no_connection(&error))?;
         match timeout(self.query_timeout, client.query_typed(sql, with)).await {
@@ -183,7 +184,7 @@ impl Database {
         row.ok_or_else(|| DatabaseError::new("the server sent no row"))
     }
 
-    /// Throws a connection away on which a query was not answered in time.
+    /// Throws a connection away on which a query was not answered in time, in [`CANCEL_MAX`].
     async fn abandon(&self, client: Object) {
         // first, so that whoever is not waited for either does not give it back
         let client = Object::take(client);
@@ -212,7 +213,7 @@ impl Database {
 }
 
 /// Has the server end what a connection waits for that is thrown away. Else a query behind a lock would go on waiting, and while
-/// somebody holds that the server would fill with such sessions. Takes a second at most, where the network is silent.
+/// somebody holds that the server would fill with such sessions. Takes [`CANCEL_MAX`] at most, where the network is silent.
 pub async fn cancel(client: &Client, server: &ConnInfo) {
     if let Ok(connector) = tls::connector(&server.tls)
         && let Ok(Err(error)) = timeout(CANCEL_MAX, client.cancel_token().cancel_query(connector)).await

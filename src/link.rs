@@ -46,7 +46,7 @@ impl Link {
             format!("listen {}; listen {}; listen {TRANSPORT_CHANNEL}", quoted(&settings.channel), canary.channel);
         let listen = async { client.batch_execute(&listen).await.map_err(|error| DatabaseError::query(&error)) };
         during(&mut messages, &mut early, limit, &canary, listen).await?;
-        during(&mut messages, &mut early, limit * 3 + settings.connect_timeout, &canary, probe(settings, &canary))
+        during(&mut messages, &mut early, limit * 2 + settings.connect_timeout, &canary, probe(settings, &canary))
             .await?;
         let begin = heartbeat::begin(&client, losses);
         let unheard = during(&mut messages, &mut early, limit, &canary, begin).await;

@@ -119,7 +119,7 @@ begin
                 if clock_timestamp() - transaction_timestamp() > patience then
                     raise exception 'watched tables or what is pgherald''s own are in use, gave up after %: %', patience, sqlerrm
                         using errcode = 'lock_not_available',
-                              hint = 'Nothing was changed. Try again, with -v wait=1min, or pgherald.unwatch() one table after the other first.';
+                              hint = 'Nothing was changed. pg_locks tells who has them. Try again, with -v wait=1min, or pgherald.unwatch() one table after the other first.';
                 end if;
             end;
             perform pg_sleep(0.05);
