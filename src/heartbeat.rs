@@ -18,11 +18,12 @@ use crate::hub::Hub;
 use crate::losses::{Losses, Verdict};
 use crate::metrics as m;
 use crate::protocol::Reason;
+use crate::writers::Writers;
 
 /// NULL where the kit is not installed or nothing was ever lost. Simple queries only: an undrained extended
 /// query on this connection would hold notifications back.
 const LOOK: &str = "select pg_catalog.pg_sequence_last_value(pg_catalog.to_regclass('pgherald.dropped')), \
-                    pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot()), ";
+                    pg_catalog.pg_current_snapshot(), ";
 /// A table follows a path to its project.
 const FOLLOWS_PATHS: &str = "exists (select from pg_catalog.pg_proc p where p.pronamespace = pg_catalog.to_regnamespace('pgherald') \
                              and p.proname like '%\\_lookup\\_%')";
@@ -34,6 +35,7 @@ const SILENT: &str = "select exists (select from pg_catalog.pg_locks l \
                      where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.mode = 'ShareLock' \
                        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()))";
 const TRANSACTION_ID: &str = "select pg_catalog.pg_current_xact_id()";
+const SNAPSHOT: &str = "select pg_catalog.pg_current_snapshot()";
 
 /// A channel of this connection's own; what is sent on it must come back.
 #[derive(Debug)]
@@ -71,8 +73,8 @@ pub async fn begin(client: &Client, losses: &mut Losses) -> Result<Unheard, Data
     let unheard = Unheard { late: is_true(client, &late()).await?, silent: is_true(client, SILENT).await? };
     let look = look(client).await?;
     losses.unfence();
-    if losses.look(look.dropped, look.oldest_running) == Verdict::TellAndFence {
-        losses.fence(transaction_id(client).await?);
+    if losses.look(look.dropped, &look.writing) == Verdict::FenceAndTell {
+        losses.fence(writers(client).await?);
     }
     Ok(unheard)
 }
@@ -121,25 +123,24 @@ async fn beat(
     ask(client, &format!("notify {}", canary.channel)).await?;
     canary.landed.notified().await;
     histogram!(m::CANARY_SECONDS).record(sent.elapsed().as_secs_f64());
-    let Look { dropped, oldest_running, follows_paths } = look(client).await?;
-    let verdict = losses.look(dropped, oldest_running);
+    let Look { dropped, writing, follows_paths } = look(client).await?;
+    let verdict = losses.look(dropped, &writing);
+    if verdict == Verdict::FenceAndTell {
+        losses.fence(writers(client).await?);
+    }
     if verdict != Verdict::Quiet {
         warn!(dropped, "triggers could not send notifications, telling every session to refetch");
         // before their end it is too early for more
         let late = verdict == Verdict::Tell && is_true(client, &late()).await?;
         tell_everyone(hub, access, late);
     }
-    let wants_fence = hub.repeat(oldest_running, follows_paths, |scope, resource| {
+    let wants_fence = hub.repeat(&writing, follows_paths, |scope, resource| {
         if resource.is_none_or(|resource| access.concerns(resource)) {
             access.doubt(hub, scope);
         }
     });
-    if verdict == Verdict::TellAndFence || wants_fence {
-        let transaction = transaction_id(client).await?;
-        if verdict == Verdict::TellAndFence {
-            losses.fence(transaction);
-        }
-        hub.fence(transaction);
+    if wants_fence {
+        hub.fence(writers(client).await?);
     }
     Ok(())
 }
@@ -162,25 +163,29 @@ pub fn tell_everyone(hub: &Hub, access: &Access, late: bool) {
 /// What there is to see at one moment.
 struct Look {
     dropped: i64,
-    oldest_running: u64,
+    writing: Writers,
     follows_paths: bool,
 }
 
 async fn look(client: &Client) -> Result<Look, DatabaseError> {
     let row = ask(client, &format!("{LOOK}{FOLLOWS_PATHS}")).await?;
     let text = |column: usize| row.get(column).and_then(Option::as_deref);
-    let oldest_running = text(1).and_then(|text| text.parse().ok());
     Ok(Look {
         dropped: text(0).and_then(|text| text.parse().ok()).unwrap_or(0),
-        oldest_running: oldest_running.ok_or_else(|| DatabaseError::new("the server told no snapshot"))?,
+        writing: parsed(text(1))?,
         follows_paths: text(2) == Some("t"),
     })
 }
 
-async fn transaction_id(client: &Client) -> Result<u64, DatabaseError> {
-    let row = ask(client, TRANSACTION_ID).await?;
-    let id = row.first().cloned().flatten().and_then(|text| text.parse().ok());
-    id.ok_or_else(|| DatabaseError::new("the server told no transaction id"))
+/// Everyone who has a transaction id now, and maybe some who get one meanwhile.
+async fn writers(client: &Client) -> Result<Writers, DatabaseError> {
+    // Ids below one that has ended are all in a snapshot.
+    ask(client, TRANSACTION_ID).await?;
+    parsed(ask(client, SNAPSHOT).await?.first().and_then(Option::as_deref))
+}
+
+fn parsed(snapshot: Option<&str>) -> Result<Writers, DatabaseError> {
+    snapshot.and_then(Writers::parse).ok_or_else(|| DatabaseError::new("the server told no snapshot"))
 }
 
 async fn is_true(client: &Client, sql: &str) -> Result<bool, DatabaseError> {

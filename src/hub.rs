@@ -18,6 +18,7 @@ use crate::protocol::{Reason, Wire};
 use crate::repeats::Repeats;
 use crate::roster::{Member, Roster, Session};
 use crate::spread::Spread;
+use crate::writers::Writers;
 
 /// Changes held back at once, of all projects. More of a project become one `reconnect`.
 const HELD_MAX: usize = 10_000;
@@ -204,11 +205,10 @@ impl Hub {
         })
     }
 
-    /// Tells again what is due now that `oldest_running` is the oldest transaction, after a call of `doubt` for each scope and
-    /// resource (none: all).
-    /// True = hand [`Hub::fence`] a transaction id. `follows_paths`: see [`Repeats::wants_fence`].
-    pub fn repeat(&self, oldest_running: u64, follows_paths: bool, doubt: impl Fn(&Scope, Option<&str>)) -> bool {
-        let due = lock(&self.repeats).due(oldest_running);
+    /// Tells again what is due as some are not `writing` any more, after a call of `doubt` for each scope and resource (none: all).
+    /// True = hand [`Hub::fence`] who is writing. `follows_paths`: see [`Repeats::wants_fence`].
+    pub fn repeat(&self, writing: &Writers, follows_paths: bool, doubt: impl Fn(&Scope, Option<&str>)) -> bool {
+        let due = lock(&self.repeats).due(writing);
         let heard = |change| Heard { change: Arc::new(change), cursor: None, bytes: 0, repeated: true };
         match due.changes() {
             Some(changes) => {
@@ -233,9 +233,9 @@ impl Hub {
         lock(&self.repeats).lose();
     }
 
-    /// The transaction id that [`Hub::repeat`] asked for.
-    pub fn fence(&self, transaction: u64) {
-        lock(&self.repeats).fence(transaction);
+    /// Who is writing, after [`Hub::repeat`] asked for it.
+    pub fn fence(&self, writers: Writers) {
+        lock(&self.repeats).fence(writers);
     }
 
     /// Tells every session with a subscription that all it holds may be stale. Nobody resumes from before this.

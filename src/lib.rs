@@ -9,14 +9,15 @@ pub mod alarms;
 pub mod backoff;
 pub mod cursor;
 pub mod expiry;
-pub mod losses;
 pub mod metrics;
 pub mod quota;
 pub mod resource;
 pub mod row;
 pub mod spread;
+pub mod writers;
 
 pub mod event;
+pub mod losses;
 
 pub mod interest;
 pub mod repeats;

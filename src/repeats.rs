@@ -1,4 +1,4 @@
-//! Changes that are told again when every transaction of their time has ended. A row that moves takes along what
+//! Changes that are told again whenever transactions of their time have ended. A row that moves takes along what
 //! reaches its project through it; a writer who looked the project up before the move was committed, and commits
 //! after it, tells the project that the row has left.
 
@@ -7,6 +7,7 @@ use std::mem::take;
 use std::sync::Arc;
 
 use crate::event::{Invalidation, Scope};
+use crate::writers::Writers;
 
 /// Projects and resources to be told again; beyond that, everyone is told everything.
 const KEPT_MAX: usize = 1000;
@@ -18,18 +19,23 @@ pub struct Repeats {
     noted: Kept,
     /// Nobody knows what was to be noted.
     lost: bool,
-    fenced: Option<Fenced>,
+    /// A fence was asked for.
+    open: Option<Kept>,
+    /// No two with the same writers, so never more than transactions.
+    fenced: Vec<Fenced>,
 }
 
 #[derive(Debug)]
 struct Fenced {
-    /// Due when no transaction up to this id is running. Still to be taken at first, and where the connection broke.
-    transaction: Option<u64>,
+    /// Those of the fence who have not ended.
+    writers: Writers,
+    /// Since the fence was taken. Who ended between the change and the fence is not known.
+    told: bool,
     kept: Kept,
 }
 
 /// Each resource and scope once.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Kept {
     changes: BTreeSet<(Scope, Arc<str>)>,
     /// More than can be kept.
@@ -39,11 +45,8 @@ pub struct Kept {
 impl Repeats {
     /// Keeps a change, if it is one to be told again.
     pub fn note(&mut self, change: &Invalidation) {
-        if change.again && !self.noted.too_many {
-            self.noted.changes.insert((change.scope.clone(), Arc::clone(&change.resource)));
-            if self.noted.changes.len() > KEPT_MAX {
-                self.noted = Kept { changes: BTreeSet::new(), too_many: true };
-            }
+        if change.again {
+            self.noted.put((change.scope.clone(), Arc::clone(&change.resource)));
         }
     }
 
@@ -52,40 +55,73 @@ impl Repeats {
         self.lost = true;
     }
 
-    /// What is to be told now that `oldest_running` is the oldest transaction.
-    pub fn due(&mut self, oldest_running: u64) -> Kept {
-        let passed = |fenced: &mut Fenced| fenced.transaction.is_some_and(|fence| oldest_running > fence);
-        self.fenced.take_if(passed).map_or_else(Kept::default, |fenced| fenced.kept)
+    /// What is to be told, as some have ended who are not `writing` any more.
+    pub fn due(&mut self, writing: &Writers) -> Kept {
+        let mut due = Kept::default();
+        for fenced in &mut self.fenced {
+            if fenced.writers.forget_ended(writing) || !fenced.told {
+                fenced.told = true;
+                due.absorb(fenced.kept.clone());
+            }
+        }
+        self.fenced.retain(|fenced| !fenced.writers.is_empty());
+        self.fenced.dedup_by(|newer, older| {
+            let same = newer.writers == older.writers;
+            if same {
+                older.kept.absorb(take(&mut newer.kept));
+            }
+            same
+        });
+        due
     }
 
-    /// Whether a transaction id should be taken from now on and handed to [`Repeats::fence`]. What is noted in the
+    /// Whether a look at who is writing should be taken from now on and handed to [`Repeats::fence`]. What is noted in the
     /// meantime waits for the next one. Unless a table `follows_paths` to its project, nothing that was lost matters.
     pub fn wants_fence(&mut self, follows_paths: bool) -> bool {
-        if self.fenced.is_none() && take(&mut self.lost) && follows_paths {
-            self.noted = Kept { changes: BTreeSet::new(), too_many: true };
+        if self.open.is_none() {
+            if take(&mut self.lost) && follows_paths {
+                self.noted = Kept::everything();
+            }
+            self.open = Some(take(&mut self.noted)).filter(|kept| *kept != Kept::default());
         }
-        if self.fenced.is_none() && self.noted != Kept::default() {
-            self.fenced = Some(Fenced { transaction: None, kept: take(&mut self.noted) });
-        }
-        self.fenced.as_ref().is_some_and(|fenced| fenced.transaction.is_none())
+        self.open.is_some()
     }
 
     /// The connection is another: maybe to a server that counts its transactions anew. A later fence is always safe.
     pub fn unfence(&mut self) {
-        if let Some(fenced) = &mut self.fenced {
-            fenced.transaction = None;
+        for fenced in self.fenced.drain(..) {
+            self.open.get_or_insert_default().absorb(fenced.kept);
         }
     }
 
-    /// Notes the transaction id.
-    pub fn fence(&mut self, transaction: u64) {
-        if let Some(fenced) = &mut self.fenced {
-            fenced.transaction.get_or_insert(transaction);
-        }
+    /// Notes who is writing.
+    pub fn fence(&mut self, writers: Writers) {
+        self.fenced.extend(self.open.take().map(|kept| Fenced { writers, told: false, kept }));
     }
 }
 
 impl Kept {
+    fn everything() -> Self {
+        Self { changes: BTreeSet::new(), too_many: true }
+    }
+
+    fn put(&mut self, change: (Scope, Arc<str>)) {
+        if !self.too_many {
+            self.changes.insert(change);
+            if self.changes.len() > KEPT_MAX {
+                *self = Self::everything();
+            }
+        }
+    }
+
+    fn absorb(&mut self, other: Self) {
+        if other.too_many {
+            *self = other;
+        } else {
+            other.changes.into_iter().for_each(|change| self.put(change));
+        }
+    }
+
     /// The changes as whole resources; `None` = everything of everyone.
     pub fn changes(self) -> Option<Vec<Invalidation>> {
         let change = |(scope, resource)| Invalidation::of_resource(resource, scope);

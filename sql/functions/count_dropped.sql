@@ -1,6 +1,6 @@
 -- A notification is lost: count it, so that the daemon makes every browser ask again.
 -- Not nextval(), which would change what lastval() gives the application. Two at once may count as one: the daemon looks
--- whether the number has changed, and tells again when all who were writing then have ended.
+-- whether the number has changed, and tells again as those end who were writing then.
 -- Definer rights, because a writer has none on the sequence. The log stays readable when a trigger fails at every write:
 -- the first ten losses, then one in a hundred.
 create or replace function pgherald.count_dropped(relation oid, reason text) returns void

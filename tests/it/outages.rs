@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pgherald::scratch::Scratch;
 use serde_json::Value;
+use tokio_postgres::Client;
 
 use crate::browser::Browser;
 use crate::proxy::Proxy;
@@ -134,16 +135,40 @@ async fn a_write_commits_when_its_notification_cannot_be_sent_and_sessions_are_t
     alice.hears(&["reconnect notification_dropped"]).await;
 }
 
+/// Three beats of the daemon's heart: whatever it tells by itself has been told.
+async fn three_beats(daemon: &Daemon) {
+    let beats = async || daemon.metric("pgherald_canary_round_trip_seconds_count").await;
+    let before = beats().await;
+    until("three beats", async || beats().await >= before + 3.0).await;
+}
+
+/// A server where nobody else writes, with a transaction that lasts: what ends beside it is told all the same.
+async fn beside_a_long_transaction() -> (Scratch, Database, Client) {
+    let server = Scratch::start(&options()).await.unwrap();
+    let database = Database::on(server.url()).await.with_sample().await;
+    let long = connect(&database.url).await;
+    long.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
+    (server, database, long)
+}
+
 #[tokio::test]
 async fn a_loss_is_told_again_when_its_transaction_has_ended() {
-    let world = World::new().await;
-    let mut alice = world.daemon.browser("alice", "7").await;
-    world.run("alter table tasks rename column id to task_id").await;
+    let (server, database, long) = beside_a_long_transaction().await;
+    let daemon = Settings::new(&database.url).start().await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("alter table tasks rename column id to task_id").await;
     // The sequence is seen before the commit; a client that refetches then would keep what is stale.
-    world.run("begin; update tasks set done = true where task_id = 1").await;
+    database.run("begin; update tasks set done = true where task_id = 1").await;
     alice.hears(&["reconnect notification_dropped"]).await;
-    world.run("commit").await;
+    database.run("commit").await;
     alice.hears(&["reconnect notification_dropped"]).await;
+    long.batch_execute("commit").await.unwrap();
+    alice.hears(&["reconnect notification_dropped"]).await;
+    three_beats(&daemon).await;
+    database.run("alter table tasks rename column task_id to id; update tasks set done = true where id = 2").await;
+    alice.hears(&["task UPDATE 7/2"]).await;
+    drop((alice, daemon, long, database));
+    server.shutdown().await.unwrap();
 }
 
 /// A table whose rows move with those of another.
@@ -152,18 +177,22 @@ const COMMENTS: &str = "create table comments (id int primary key, task_id bigin
 
 #[tokio::test]
 async fn a_writer_who_found_the_project_that_a_move_has_left_is_made_good() {
-    let world = World::new().await;
-    world.run(COMMENTS).await;
-    let mut alice = world.daemon.browser("alice", "7").await;
-    let mut bob = world.daemon.browser("bob", "8").await;
-    let late = connect(&world.database.url).await;
+    let (server, database, long) = beside_a_long_transaction().await;
+    let daemon = Settings::new(&database.url).start().await;
+    database.run(COMMENTS).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let mut bob = daemon.browser("bob", "8").await;
+    let late = connect(&database.url).await;
     late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
-    world.run("update tasks set project_id = 8 where id = 1").await;
-    bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1"]).await;
+    database.run("update tasks set project_id = 8 where id = 1").await;
+    alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment UPDATE 7/*"]).await;
+    bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1", "comment UPDATE 8/*"]).await;
     late.batch_execute("commit").await.unwrap();
     // Alice's project was the comment's when the writer looked; bob's is now.
-    alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment INSERT 7/1"]).await;
+    alice.hears(&["comment INSERT 7/1", "comment UPDATE 7/*"]).await;
     bob.hears(&["comment UPDATE 8/*"]).await;
+    drop((alice, bob, daemon, long, late, database));
+    server.shutdown().await.unwrap();
 }
 
 /// The same where nobody heard of the move.
@@ -204,9 +233,7 @@ async fn a_path_is_no_reason_to_reconnect_twice() {
     let mut alice = daemon.browser("alice", "7").await;
     terminate_listener(&database).await;
     resyncs_once(&mut alice, &database).await;
-    let beats = async || daemon.metric("pgherald_canary_round_trip_seconds_count").await;
-    let before = beats().await;
-    until("three beats", async || beats().await >= before + 3.0).await;
+    three_beats(&daemon).await;
     database.run("update tasks set done = not done where id = 2").await;
     alice.hears(&["task UPDATE 7/2"]).await;
     drop((alice, daemon, database));

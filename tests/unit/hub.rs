@@ -13,6 +13,7 @@ use pgherald::hub::{Full, Hub};
 use pgherald::membership::Membership;
 use pgherald::protocol::{Form, Reason, Subscribe, Wanted, Wire};
 use pgherald::resource::ResourceNames;
+use pgherald::writers::Writers;
 use serde_json::{Value, json};
 
 const FORM: Form = Form { format: pgherald::protocol::Format::CacheInvalidate, batch: false, wire: Wire::EventStream };
@@ -421,9 +422,9 @@ fn what_is_told_again_waits_for_the_members_to_be_judged() {
     publish(&hub, &moved, 5);
     assert_eq!(told(&alice), ["member 7/*"]);
     let hold = |scope: &Scope, _: Option<&str>| hub.hold(scope);
-    assert!(hub.repeat(1, false, hold));
-    hub.fence(10);
-    assert!(!hub.repeat(11, false, hold));
+    assert!(hub.repeat(&Writers::default(), false, hold));
+    hub.fence(Writers::default());
+    assert!(!hub.repeat(&Writers::default(), false, hold));
     assert_eq!(told(&alice), NOTHING);
     let doubt = hub.doubt(&project("7")).unwrap();
     hub.release(&doubt, &HashSet::from(["alice".into()]));

@@ -26,3 +26,4 @@ mod resource;
 mod spread;
 mod token;
 mod websocket;
+mod writers;
