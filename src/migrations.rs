@@ -11,7 +11,7 @@ macro_rules! embed {
 }
 
 /// Append-only: a file that was released is never edited.
-pub const MIGRATIONS: &[File] = embed!("migrations": "0001_pgherald.sql" "0002_relay.sql");
+pub const MIGRATIONS: &[File] = embed!("migrations": "0001_pgherald.sql" "0002_relay.sql" "0003_parts.sql");
 
 /// Applied by name; their bodies may refer to each other in any order.
 pub const FUNCTIONS: &[File] = embed!("sql/functions":

@@ -1,9 +1,10 @@
 -- plain: the text is short and needs no JSON escaping. Where ALTER TABLE changes the type, the expression must fail, so that
 -- the loss is counted: a cast to the type of today would read '007' as 7. Integers may grow.
+-- as_is: the same to compare two rows by, where the expression is only a guard.
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
 create or replace function pgherald.column_text(
     rel regclass, col name, alias text default 'r',
-    out expression text, out project text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name, out base_type text)
+    out expression text, out project text, out as_is text, out integral boolean, out plain boolean, out steady boolean, out builtin boolean, out type_name name, out base_type text)
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 declare
     base record;
@@ -42,7 +43,8 @@ begin
         when plain then format('coalesce(%s.%I, null::pg_catalog.%I)::pg_catalog.text', alias, col, base.typname)
         else format('%s.%I::pg_catalog.text', alias, col)
     end;
-    project := case when integral then expression else format(
+    as_is := case when plain then format('%s.%I', alias, col) else expression end;
+    project := case when integral then expression when plain then format($q$coalesce(%s, '*') collate pg_catalog."C"$q$, expression) else format(
         $q$case when pg_catalog.octet_length(%1$s) operator(pg_catalog.<=) 200 and pg_catalog.octet_length(%1$s) operator(pg_catalog.>) 0 then %1$s else '*' end collate pg_catalog."C"$q$, expression) end;
 end $$;
 revoke all on function pgherald.column_text(regclass, name, text) from public;

@@ -4,8 +4,8 @@
 -- A composite key is its columns joined by ":", nothing escaped: keys that read the same are told as one, and cover both rows.
 create or replace function pgherald.parts(
     rel regclass, options jsonb, base text, operation text, alias text,
-    out id text, out id_at_once text, out separator text, out list text,
-    out project text, out k_type text, out is_known text, out via text, out lookup text,
+    out id text, out id_at_once text, out id_as_is text, out separator text, out list text,
+    out project text, out project_as_is text, out k_type text, out is_known text, out via text, out lookup text,
     out included text, out compared text, out identical text,
     out named text, out named_at_once text, out whole text, out everywhere text, out steady boolean,
     out tail_first text, out everything text)
@@ -41,10 +41,12 @@ begin
     end if;
 
     select string_agg(c.expression || '::pg_catalog.text', $q$ operator(pg_catalog.||) ':' operator(pg_catalog.||) $q$ order by k.position),
-           case when count(*) = 1 and bool_and(c.integral) then min(c.expression) end, bool_and(c.plain), bool_and(c.steady)
-      into id, id_at_once, plain, steady
+           case when count(*) = 1 and bool_and(c.integral) then min(c.expression) end,
+           case when count(*) = 1 and bool_and(c.plain) then min(c.as_is) end, bool_and(c.plain), bool_and(c.steady)
+      into id, id_at_once, id_as_is, plain, steady
       from unnest(key) with ordinality k(name, position) cross join lateral pgherald.column_text(rel, k.name, alias) c;
     id := case when plain then id else format('pg_catalog.to_json(%s)::pg_catalog.text', id) end || ' collate pg_catalog."C"';
+    id_as_is := coalesce(id_as_is, id);
     id_at_once := coalesce(id_at_once, id);
     separator := case when plain then '","' else ',' end;
     list := case when plain then '["%s"]' else '[%s]' end;
@@ -52,6 +54,7 @@ begin
 
     if options ->> 'project' = '*' then
         project := $q$'*'::pg_catalog.text$q$;
+        project_as_is := project;
         k_type := 'pg_catalog.text';
         slot_value := $q$'*'$q$;
         slot_known := slot_value;
@@ -80,6 +83,7 @@ begin
         end if;
         if last.step = 1 then
             project := own.project;
+            project_as_is := case when own.plain then own.as_is else project end;
         else
             lookup := format('pgherald.%I', base || '_lookup_2');
             via := (select format('%s.%I::pg_catalog.%I%s', alias, first.col, p.key_type, case when p.key_collation is not null then ' collate pg_catalog."C"' else '' end)

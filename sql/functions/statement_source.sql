@@ -48,7 +48,9 @@ begin
         ones := ones || format('(select %s as j, %s as k%s%s from %s r)', p.id, coalesce(p.project, p.via),
             case when with_rows then format(', %s as x', p.included) end,
             case when by_columns then format(', row(%s) as v', p.compared) end, this);
-        ones_at_once := ones_at_once || replace(ones[cardinality(ones)], p.id, p.id_at_once);
+        ones_at_once := ones_at_once || format('(select %s as j, %s as k%s%s from %s r)', p.id_at_once, p.project,
+            case when moves then format(', %s as same_j, %s as same_k', p.id_as_is, p.project_as_is) end,
+            case when by_columns then format(', row(%s) as v', p.compared) end, this);
         many := many || concat(
             format('select %s as j, %s as k, %s as w', p.id, coalesce(p.project, 'l.project'), case this when 'pgherald_new' then 'true' else 'false' end),
             case when with_rows and not by_columns
@@ -78,13 +80,15 @@ begin
     -- the same again for exactly one row, whose payload is known without looking at it
     if not with_rows and not merges and p.lookup is null then
         at_once := array[p.named_at_once,
-            concat('(select a.j as ids, a.k as k', case when moves then ', b.j as old_ids, b.k as old_k' end,
+            concat('(select a.j as ids, a.k as k', case when moves then ', a.same_j operator(pg_catalog.=) b.same_j and a.same_k operator(pg_catalog.=) b.same_k as stays' end,
                 case when by_columns then ', a.v operator(pg_catalog.*<>) b.v as changed' end,
                 ' from ', ones_at_once[1], ' a', case when moves then ', ' || ones_at_once[2] || ' b' end, ') q'),
             concat('not exists (select from ', case operation when 'DELETE' then 'pgherald_old' else 'pgherald_new' end, ' offset 1 limit 1)',
                 case when uneven then ' and not exists (select from pgherald_old offset 1 limit 1)' end,
-                case when p.separator = ',' then ' and pg_catalog.octet_length(ids) operator(pg_catalog.<=) 6000' else ' and ids is not null' end,
-                ' and ', p.is_known, case when moves then ' and ids operator(pg_catalog.=) old_ids and k operator(pg_catalog.=) old_k' end,
+                case when p.separator = ',' then ' and pg_catalog.octet_length(ids) operator(pg_catalog.<=) 6000' when not moves then ' and ids is not null' end,
+                -- what is equal is not null, but may be "*"
+                case when moves then ' and stays' end,
+                case when not moves or p.k_type <> 'pg_catalog.int8' then ' and ' || p.is_known end,
                 case when by_columns then ' and changed' end)];
     end if;
 

@@ -41,7 +41,7 @@ async fn migrate_watch_status_and_unwatch_tell_what_they_did() {
     let settings = Settings::new(&database.url);
     assert!(succeeds(&settings, &["status"]).await.contains("run `pgherald migrate`"));
     fails(&settings, &["watch", "public.tasks"], 1, &["public.tasks", "run `pgherald migrate`"]).await;
-    assert!(succeeds(&settings, &["migrate"]).await.contains("done: 2 migrations"));
+    assert!(succeeds(&settings, &["migrate"]).await.contains("done: 3 migrations"));
     assert!(succeeds(&settings, &["migrate"]).await.contains("nothing to do"));
     assert!(succeeds(&settings, &["status"]).await.contains("no table is watched"));
 

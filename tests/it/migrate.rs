@@ -80,6 +80,24 @@ async fn a_changed_function_file_is_applied_again() {
 }
 
 #[tokio::test]
+async fn an_older_schema_whose_functions_return_less_is_brought_up_to_date() {
+    let Database { url: _url, mut client } = Database::empty().await;
+    migrate::run(&mut client, |_| {}).await.unwrap();
+    let older = "delete from pgherald.migrations where version = 3;
+        update pgherald.functions set checksum = 'old' where name in ('parts.sql', 'column_text.sql');
+        drop function pgherald.parts(regclass, jsonb, text, text, text);
+        drop function pgherald.column_text(regclass, name, text);
+        create function pgherald.parts(regclass, jsonb, text, text, text, out id text) language sql as 'select null';
+        create function pgherald.column_text(regclass, name, text default 'r', out expression text) language sql as 'select null'";
+    client.batch_execute(older).await.unwrap();
+    let report = migrate::run(&mut client, |_| {}).await.unwrap();
+    assert_eq!(report.migrations, ["0003_parts.sql"]);
+    assert_eq!(report.functions, ["column_text.sql", "parts.sql"]);
+    client.batch_execute("create table tasks (id int primary key, project_id int)").await.unwrap();
+    client.batch_execute("select pgherald.watch('tasks')").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_role_without_rights_is_told_the_grant_and_the_grant_is_enough() {
     let Database { url, client: admin } = Database::empty().await;
     let role = unique("migrator");
