@@ -1,6 +1,6 @@
 //! Sends on what writers have appended to the queue.
 //!
-//! Awake it looks every millisecond or two, and no writer needs to tell it anything. After a while without rows it falls asleep,
+//! Awake it looks every one to three milliseconds, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
 //!
 //! - A writer tries the lock [`ASLEEP`], shared, when it appends, and holds it until its transaction has ended. So

@@ -9,8 +9,8 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
     quiet boolean := patience_ms > 50;
-    -- A little less, as the server rounds up to milliseconds. Where nothing comes a third of them is longer: waking up is what
-    -- an idle relay costs.
+    -- A little less, as the server rounds up to milliseconds. Where nothing comes a third of them is longer: waking up is what an
+    -- idle relay costs.
     pauses float8[] := case when quiet then array[0.0019, 0.0019, 0.0029] else array[0.0009, 0.0009, 0.0009] end;
     looks integer := 0;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
