@@ -117,7 +117,7 @@ pub struct Invalidation {
     pub ordinal: Option<u64>,
     /// What the writer called itself (`set local pgherald.origin`), so that a frontend can skip its own echo.
     pub origin: Option<String>,
-    /// To be told once more when the transactions of its time have ended (`repeats`).
+    /// To be told again as the transactions of its time end (`repeats`).
     pub again: bool,
 }
 

@@ -11,6 +11,8 @@ use crate::writers::Writers;
 
 /// Projects and resources to be told again; beyond that, everyone is told everything.
 const KEPT_MAX: usize = 1000;
+/// Fences; beyond that, what belongs to the oldest is told when anybody of the next has ended.
+const FENCES_MAX: usize = 16;
 
 /// What waits to be told again. Pure; the hub notes and tells, the heartbeat asks the database.
 #[derive(Debug, Default)]
@@ -21,7 +23,7 @@ pub struct Repeats {
     lost: bool,
     /// A fence was asked for.
     open: Option<Kept>,
-    /// No two with the same writers, so never more than transactions.
+    /// The older first, at most [`FENCES_MAX`].
     fenced: Vec<Fenced>,
 }
 
@@ -97,6 +99,11 @@ impl Repeats {
     /// Notes who is writing.
     pub fn fence(&mut self, writers: Writers) {
         self.fenced.extend(self.open.take().map(|kept| Fenced { writers, told: false, kept }));
+        if self.fenced.len() > FENCES_MAX {
+            // whoever is left of it is among those of the next
+            let oldest = self.fenced.remove(0).kept;
+            self.fenced[0].kept.absorb(oldest);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 -- plain: the text is short and needs no JSON escaping. Where ALTER TABLE changes the type, the expression must fail, so that
--- the loss is counted: a cast to the type of today would read '007' as 7. Integers may grow.
+-- the loss is counted: a cast to the type of today would read '007' as 7. Integers may grow, and an oid may become a regclass, whose
+-- number is told.
 -- as_is: the same to compare two rows by, where the expression is only a guard.
 -- steady: the text does not depend on the writer's DateStyle, TimeZone, bytea_output and the like.
 create or replace function pgherald.column_text(
@@ -40,7 +41,7 @@ begin
         or builtin and base.typname in ('text', 'varchar', 'bpchar', 'char', 'name', 'numeric');
     expression := case
         when integral then format('(%s.%I operator(pg_catalog.|) 0::pg_catalog.%I)', alias, col, base.typname)
-        when plain then format('coalesce(%s.%I, null::pg_catalog.%I)::pg_catalog.text', alias, col, base.typname)
+        when plain then format('coalesce(%s.%I, null::pg_catalog.%3$I)::pg_catalog.%3$I::pg_catalog.text', alias, col, base.typname)
         else format('%s.%I::pg_catalog.text', alias, col)
     end;
     as_is := case when plain then format('%s.%I', alias, col) else expression end;

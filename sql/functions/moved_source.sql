@@ -1,6 +1,6 @@
 -- A row in the middle of a path now leads to another project: whatever reached its project through it has moved along.
--- All of the resource is told, to the projects that it left and to those that it came to; and told again when the
--- transactions of this time have ended, because one of them may have looked its project up before.
+-- All of the resource is told, to the projects that it left and to those that it came to; and told again as the
+-- transactions of this time end, because one of them may have looked its project up before.
 -- Where the foreign key is deferrable, a row may also be deleted and inserted anew while its children stay. So of two kinds of
 -- statements that touch the table in one transaction, the second tells everybody; one kind alone, the usual case, tells nothing.
 create or replace function pgherald.moved_source(rel regclass, options jsonb, base text, step integer, out body text, out steady boolean, out queries text[])

@@ -130,6 +130,27 @@ async fn every_type_is_a_key_and_a_project() {
     }
 }
 
+/// One row, which the short cut would tell as one that stays.
+#[tokio::test]
+async fn a_row_that_moves_between_projects_of_every_type_is_told_to_both() {
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, MADE).await;
+        for (kind, literals) in TYPES {
+            let mut named = literals.iter().filter(|(_, called)| !["*", ""].contains(called));
+            let (Some((literal, called)), Some((other, other_called))) = (named.next(), named.next()) else { continue };
+            let made =
+                format!("create table t (id int primary key, project_id {kind}); insert into t values (1, {literal})");
+            witness.run(&format!("{made}; select pgherald.watch('t'{mode})")).await;
+            let told = witness.covers(&format!("update t set project_id = {other}")).await;
+            let both = [format!("t UPDATE {called}/1"), format!("t UPDATE {other_called}/1")];
+            assert_eq!(told, both.into(), "{mode} {kind}");
+            let told = witness.covers("update t set project_id = null").await;
+            assert!(told.contains(&format!("t UPDATE {other_called}/1")) && told.len() == 2, "{mode} {kind}: {told:?}");
+            witness.run("drop table t").await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn many_keys_of_every_type_are_told_apart() {
     for Way { mode, transport } in WAYS {

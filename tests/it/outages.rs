@@ -175,36 +175,48 @@ async fn a_loss_is_told_again_when_its_transaction_has_ended() {
 const COMMENTS: &str = "create table comments (id int primary key, task_id bigint references tasks);
     select pgherald.watch('comments', 'task_id->project_id')";
 
+/// A daemon by one transport, that has told what it tells at its start.
+async fn settled(database: &Database, transport: &str) -> Daemon {
+    let settings = Settings::new(&database.url);
+    let daemon = if transport == "relay" { start(&settings).await } else { settings.start().await };
+    if transport == "relay" {
+        until_relays(&daemon).await;
+        daemon.is_present().await;
+    }
+    three_beats(&daemon).await;
+    daemon
+}
+
 #[tokio::test]
 async fn a_writer_who_found_the_project_that_a_move_has_left_is_made_good() {
-    let (server, database, long) = beside_a_long_transaction().await;
-    let daemon = Settings::new(&database.url).start().await;
-    database.run(COMMENTS).await;
-    let mut alice = daemon.browser("alice", "7").await;
-    let mut bob = daemon.browser("bob", "8").await;
-    let late = connect(&database.url).await;
-    late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
-    database.run("update tasks set project_id = 8 where id = 1").await;
-    alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment UPDATE 7/*"]).await;
-    bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1", "comment UPDATE 8/*"]).await;
-    late.batch_execute("commit").await.unwrap();
-    // Alice's project was the comment's when the writer looked; bob's is now.
-    alice.hears(&["comment INSERT 7/1", "comment UPDATE 7/*"]).await;
-    bob.hears(&["comment UPDATE 8/*"]).await;
-    drop((alice, bob, daemon, long, late, database));
-    server.shutdown().await.unwrap();
+    for transport in ["notify", "relay"] {
+        let (server, database, long) = beside_a_long_transaction().await;
+        database.run(&format!("{COMMENTS}; select pgherald.set_transport('{transport}')")).await;
+        let daemon = settled(&database, transport).await;
+        let mut alice = daemon.browser("alice", "7").await;
+        let mut bob = daemon.browser("bob", "8").await;
+        let late = connect(&database.url).await;
+        late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
+        database.run("update tasks set project_id = 8 where id = 1").await;
+        alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment UPDATE 7/*"]).await;
+        bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1", "comment UPDATE 8/*"]).await;
+        late.batch_execute("commit").await.unwrap();
+        // Alice's project was the comment's when the writer looked; bob's is now.
+        let told = BTreeSet::from([alice.short().await, alice.short().await]);
+        assert_eq!(told, ["comment INSERT 7/1", "comment UPDATE 7/*"].map(String::from).into());
+        bob.hears(&["comment UPDATE 8/*"]).await;
+        drop((alice, bob, daemon, long, late, database));
+        server.shutdown().await.unwrap();
+    }
 }
 
 /// The same where nobody heard of the move.
 #[tokio::test]
 async fn a_writer_who_found_the_project_that_an_unheard_move_has_left_is_made_good() {
     for transport in ["notify", "relay"] {
-        let World { mut daemon, database } = World::new().await;
+        let (server, database, long) = beside_a_long_transaction().await;
         database.run(&format!("{COMMENTS}; select pgherald.set_transport('{transport}')")).await;
-        if transport == "relay" {
-            until_relays(&daemon).await;
-            daemon.is_present().await;
-        }
+        let mut daemon = settled(&database, transport).await;
         let (late, mover) = (connect(&database.url).await, connect(&database.url).await);
         // a snapshot does not show a transaction that is younger than all that have ended
         mover.batch_execute("begin; select pg_current_xact_id()").await.unwrap();
@@ -212,13 +224,15 @@ async fn a_writer_who_found_the_project_that_an_unheard_move_has_left_is_made_go
         daemon.signal("TERM").await;
         assert_eq!(daemon.exit_code().await, Some(0));
         mover.batch_execute("update tasks set project_id = 8 where id = 1; commit").await.unwrap();
-        let settings = Settings::new(&database.url);
-        let daemon = if transport == "relay" { start(&settings).await } else { settings.start().await };
+        let daemon = settled(&database, transport).await;
         let mut alice = daemon.browser("alice", "7").await;
         let mut bob = daemon.browser("bob", "8").await;
         late.batch_execute("commit").await.unwrap();
-        alice.hears(&["comment INSERT 7/1"]).await;
+        let told = BTreeSet::from([alice.short().await, alice.short().await]);
+        assert_eq!(told, ["comment INSERT 7/1", "reconnect notification_dropped"].map(String::from).into());
         bob.hears(&["reconnect notification_dropped"]).await;
+        drop((alice, bob, daemon, long, late, mover, database));
+        server.shutdown().await.unwrap();
     }
 }
 

@@ -65,23 +65,6 @@ async fn every_kind_of_write_reaches_its_browser() {
     assert!(world.daemon.metric("pgherald_relay_rows_total").await as i64 >= sent(client).await);
 }
 
-/// Project 7 moves its comments, while someone else looks their project up.
-#[tokio::test]
-async fn a_path_that_is_told_again_is_so_by_the_relay() {
-    let world = relayed().await;
-    world.run(COMMENTS).await;
-    let mut alice = world.daemon.browser("alice", "7").await;
-    let mut bob = world.daemon.browser("bob", "8").await;
-    let late = crate::world::connect(&world.database.url).await;
-    late.batch_execute("begin; insert into comments values (1, 1)").await.unwrap();
-    world.run("update tasks set project_id = 8 where id = 1").await;
-    bob.hears(&["comment UPDATE 8/*", "task UPDATE 8/1"]).await;
-    late.batch_execute("commit").await.unwrap();
-    alice.hears(&["comment UPDATE 7/*", "task UPDATE 7/1", "comment INSERT 7/1"]).await;
-    // Alice's project was the comment's when the writer looked; bob's is now.
-    bob.hears(&["comment UPDATE 8/*"]).await;
-}
-
 #[tokio::test]
 async fn a_merge_over_partitions_is_told_since_15() {
     for mode in MODES {

@@ -152,3 +152,25 @@ fn a_fence_of_another_connection_is_taken_again() {
     assert_eq!(short(repeats.due(&writers(&[]))), ["comment 7"]);
     assert!(!repeats.wants_fence(false));
 }
+
+/// Each beside one transaction more, so that no two are alike.
+#[test]
+fn more_fences_than_are_kept_are_told_too_early_and_none_is_lost() {
+    let mut repeats = Repeats::default();
+    let all: Vec<u64> = (1..=40).collect();
+    for project in 1..=40 {
+        repeats.note(&moved("comments", &project.to_string(), true));
+        assert!(repeats.wants_fence(false));
+        repeats.fence(writers(&all[..project]));
+        let told = short(repeats.due(&writers(&all[..project])));
+        assert!(told.contains(&format!("comment {project}")), "{told:?}");
+    }
+    let told = short(repeats.due(&writers(&all[1..])));
+    assert_eq!(told.len(), 40, "all wait for the first transaction");
+    let told = short(repeats.due(&writers(&all[2..])));
+    assert!((39..=40).contains(&told.len()), "{told:?}");
+    let told = short(repeats.due(&writers(&all[30..])));
+    assert!(told.contains(&"comment 3".to_owned()) && told.contains(&"comment 40".to_owned()), "{told:?}");
+    assert!(short(repeats.due(&writers(&[]))).contains(&"comment 40".to_owned()));
+    assert_eq!(short(repeats.due(&writers(&[]))), [""; 0]);
+}
