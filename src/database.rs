@@ -213,7 +213,7 @@ impl Database {
 }
 
 /// Has the server end what a connection waits for that is thrown away. Else a query behind a lock would go on waiting, and while
-/// somebody holds that the server would fill with such sessions. Takes [`CANCEL_MAX`] at most, where the network is silent.
+/// somebody holds that the server would fill with such sessions. Takes a second at most, where the network is silent.
 pub async fn cancel(client: &Client, server: &ConnInfo) {
     if let Ok(connector) = tls::connector(&server.tls)
         && let Ok(Err(error)) = timeout(CANCEL_MAX, client.cancel_token().cancel_query(connector)).await
