@@ -54,7 +54,7 @@ const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') fro
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time; when nothing
-    /// comes it waits four times as long, looking half as often.
+    /// comes it waits four times as long, looking half as often, and eight times, looking each 3 ms, when it could not fall asleep.
     pub patience: Duration,
     /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
     pub linger: Duration,
@@ -138,8 +138,12 @@ impl<'a> Relay<'a> {
         loop {
             // what has waited for long can wait for some milliseconds more
             let quiet = last_row.elapsed() >= BUSY;
-            let patience = if quiet { 4 * self.pace.patience } else { self.pace.patience };
-            let patience = patience.min(self.patience_max);
+            let times = match last_row.elapsed() {
+                passed if passed >= 2 * self.pace.linger => 8,
+                passed if passed >= BUSY => 4,
+                _ => 1,
+            };
+            let patience = (times * self.pace.patience).min(self.patience_max);
             let step = self.step(patience).await?;
             *moved = true;
             if step.taken > 0 {

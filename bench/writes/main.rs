@@ -72,7 +72,7 @@ async fn transports(plan: &Plan) -> Result<String> {
     disk::set_slow(false)?;
     let beside = Beside::start().await?;
     let latency = latency::table(&beside, plan.rounds()).await?;
-    let burst = burst::table(&beside, plan.rounds() * 3).await?;
+    let burst = burst::table(&beside, plan.rounds() * 8).await?;
     beside.asleep().await?;
     let asleep = beside.cpu_share(IDLE).await?;
     // as a writer does who has seen it awake, and does not commit

@@ -9,9 +9,10 @@ language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
     quiet boolean := patience_ms > 50;
-    -- A little less, as the server rounds up to milliseconds. Where nothing comes a third of them is longer: waking up is what an
-    -- idle relay costs.
-    pauses float8[] := case when quiet then array[0.0019, 0.0019, 0.0029] else array[0.0009, 0.0009, 0.0009] end;
+    -- A little less, as the server rounds up to milliseconds. The longer when nothing comes: waking up is what an idle relay costs.
+    pauses float8[] := case when patience_ms > 200 then array[0.0029, 0.0029, 0.0029]
+                            when quiet then array[0.0019, 0.0019, 0.0029]
+                            else array[0.0009, 0.0009, 0.0009] end;
     looks integer := 0;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
     bytes bigint;
@@ -102,4 +103,4 @@ begin
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, looking every millisecond (where that is more than 50, every two or three), then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. Where it has waited so long in vain it also truncates the queue''s usual table. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, looking every millisecond (where that is more than 50, every two or three; more than 200, every three), then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. Where it has waited so long in vain it also truncates the queue''s usual table. For the daemon''s role: grant it where that does not own the schema.';
