@@ -28,8 +28,9 @@ const BATCH_ROWS: i32 = 5000;
 /// thousand rows a second, and beyond ten thousand it grows to the longest: the writers need the processor more than we do then.
 const PAUSE_OF_A_ROW: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// The pause after the first row in a while, when awake: where several begin at once, most of them come in the next moment.
-const PAUSE_FIRST: Duration = Duration::from_millis(3);
+/// So long after the first row in a while every pause is the longest: where several writers begin at once, with cold caches, they
+/// need the processor more than we do as well.
+const OPENING: Duration = Duration::from_millis(30);
 /// By how much a timer is late that knows milliseconds only. What is left of a short pause still ends in the next of these.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
 const TICK: Duration = Duration::from_micros(1);
@@ -135,6 +136,7 @@ impl<'a> Relay<'a> {
     pub async fn run(mut self, moved: &mut bool) -> Result<Infallible, DatabaseError> {
         show_state("awake");
         let mut last_row = Instant::now();
+        let mut opened = last_row;
         loop {
             // what has waited for long can wait for some milliseconds more
             let quiet = last_row.elapsed() >= BUSY;
@@ -152,10 +154,16 @@ impl<'a> Relay<'a> {
                 if self.untidy >= self.pace.tidy_rows {
                     self.tidy().await?;
                 }
+                if quiet {
+                    opened = last_row;
+                }
                 if step.waiting == 0 && (quiet || step.taken > 1) {
-                    let pause =
-                        PAUSE_OF_A_ROW.mul_f64(step.taken as f64 - 1.0).min(PAUSE_MAX).saturating_sub(TIMER_LATENESS);
-                    sleep(pause.max(if quiet { PAUSE_FIRST } else { TICK })).await;
+                    let pause = if opened.elapsed() < OPENING {
+                        PAUSE_MAX
+                    } else {
+                        PAUSE_OF_A_ROW.mul_f64(step.taken as f64 - 1.0).min(PAUSE_MAX)
+                    };
+                    sleep(pause.saturating_sub(TIMER_LATENESS).max(TICK)).await;
                 }
             } else if step.waiting > 0 {
                 if !std::mem::replace(&mut self.congested, true) {
@@ -179,6 +187,7 @@ impl<'a> Relay<'a> {
                     self.claim.unlock(ASLEEP).await?;
                     show_state("awake");
                     last_row = Instant::now();
+                    opened = last_row;
                 }
             }
         }
