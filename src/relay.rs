@@ -1,6 +1,6 @@
 //! Sends on what writers have appended to the queue.
 //!
-//! Awake it looks every one to three milliseconds, and no writer needs to tell it anything. After a while without rows it falls asleep,
+//! Awake it looks every one to four milliseconds, and no writer needs to tell it anything. After a while without rows it falls asleep,
 //! and then the first writer rings a bell, which is a NOTIFY. Between the two no row may be left lying:
 //!
 //! - A writer tries the lock [`ASLEEP`], shared, when it appends, and holds it until its transaction has ended. So
@@ -24,12 +24,12 @@ use crate::metrics as m;
 
 /// Rows of one step: few enough that it ends soon.
 const BATCH_ROWS: i32 = 5000;
-/// The pause after a batch, for each of its rows but the first. A single row is followed by none; it stays short up to some
-/// thousand rows a second, and beyond ten thousand it grows to the longest: the writers need the processor more than we do then.
+/// The pause after a batch, for each of its rows but the first. It stays short up to some thousand rows a second, and beyond ten
+/// thousand it grows to the longest: the writers need the processor more than we do then.
 const PAUSE_OF_A_ROW: Duration = Duration::from_micros(100);
 const PAUSE_MAX: Duration = Duration::from_millis(5);
-/// So long after the first row in a while every pause is the longest: where several writers begin at once, with cold caches, they
-/// need the processor more than we do as well.
+/// So long after the first row in a while pauses are the longest, after that row too: where several writers begin at once, with cold
+/// caches, they need the processor more than we do as well.
 const OPENING: Duration = Duration::from_millis(30);
 /// By how much a timer is late that knows milliseconds only. What is left of a short pause still ends in the next of these.
 const TIMER_LATENESS: Duration = Duration::from_millis(1);
@@ -55,7 +55,7 @@ const MAY_VACUUM: &str = "select pg_catalog.pg_has_role(c.relowner, 'usage') fro
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
     /// How long one call waits for rows. It looks from within the server, which costs a tenth of asking each time; when nothing
-    /// comes it waits four times as long, looking half as often, and eight times, looking each 3 ms, when it could not fall asleep.
+    /// comes it waits four times as long, looking half as often, and eight times, looking each 4 ms, when it could not fall asleep.
     pub patience: Duration,
     /// Writers that find it asleep pay for NOTIFY, all at once after a pause: so it sleeps late.
     pub linger: Duration,
@@ -141,9 +141,9 @@ impl<'a> Relay<'a> {
             // what has waited for long can wait for some milliseconds more
             let quiet = last_row.elapsed() >= BUSY;
             let times = match last_row.elapsed() {
-                passed if passed >= 2 * self.pace.linger => 8,
-                passed if passed >= BUSY => 4,
-                _ => 1,
+                passed if passed < BUSY => 1,
+                passed if passed < 2 * self.pace.linger => 4,
+                _ => 8,
             };
             let patience = (times * self.pace.patience).min(self.patience_max);
             let step = self.step(patience).await?;

@@ -22,8 +22,10 @@ begin
           left join (select o.oid, format('%I.%I', n.nspname, o.collname) as name from pg_collation o join pg_namespace n on n.oid = o.collnamespace) c
                  on c.oid = a.attcollation
          where a.attrelid = source and a.attnum > 0 and not a.attisdropped;
+        -- the variables of a trigger, and no column of that name
+        query := regexp_replace(query, $r$(?<![\w."']|\mas )pgherald_(tail|origin)(?![\w"'])$r$, $r$''::pg_catalog.text$r$, 'g');
         execute format('with pgherald_new as materialized (select %s limit 0), pgherald_old as materialized (select %1$s limit 0) select from (%s) q limit 0',
-            no_row, replace(query, 'pgherald_tail', '''''::pg_catalog.text'));
+            no_row, query);
     end loop;
 exception
     when insufficient_privilege then

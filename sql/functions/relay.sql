@@ -10,10 +10,11 @@ declare
     deadline timestamptz := clock_timestamp() + patience_ms * interval '1 ms';
     quiet boolean := patience_ms > 50;
     -- A little less, as the server rounds up to milliseconds. The longer when nothing comes: waking up is what an idle relay costs.
-    pauses float8[] := case when patience_ms > 200 then array[0.0029, 0.0029, 0.0029]
+    pauses float8[] := case when patience_ms > 200 then array[0.0039, 0.0039, 0.0039]
                             when quiet then array[0.0019, 0.0019, 0.0029]
                             else array[0.0009, 0.0009, 0.0009] end;
     looks integer := 0;
+    all_after integer := case when patience_ms > 200 then 10 else 20 end;
     slot integer := coalesce(pg_sequence_last_value('pgherald.queue_slot'), 0);
     bytes bigint;
     -- the first that is left for the next step
@@ -36,7 +37,7 @@ begin
     loop
         -- Rows are nearly always in the table that writers have a short cut to, and looking into all five takes twice as long.
         -- All at first, as whoever alters or drops them locks the parent before its children.
-        if looks % 20 = 0 or slot <> 0 then
+        if looks % all_after = 0 or slot <> 0 then
             exit when exists (select from pgherald.queue);
         else
             exit when exists (select from only pgherald.queue_0);
@@ -103,4 +104,4 @@ begin
 end $$;
 revoke all on function pgherald.relay(integer, integer) from public;
 comment on function pgherald.relay(integer, integer) is
-    'Waits up to patience_ms milliseconds for something in the queue, looking every millisecond (where that is more than 50, every two or three; more than 200, every three), then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. Where it has waited so long in vain it also truncates the queue''s usual table. For the daemon''s role: grant it where that does not own the schema.';
+    'Waits up to patience_ms milliseconds for something in the queue, looking every millisecond (where that is more than 50, every two or three; more than 200, every four), then sends about max_rows of it (or a megabyte) on to the listeners, oldest first. Where more than 200,000 rows wait it drops as many, which makes every browser refetch. taken: the rows that left the queue; waiting: those that are still in it, about; seconds: how long sending took. Where it has waited so long in vain it also truncates the queue''s usual table. For the daemon''s role: grant it where that does not own the schema.';

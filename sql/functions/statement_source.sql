@@ -1,4 +1,4 @@
--- Four queries over the transition tables, in which j is the id of a row, k its project, x its included columns:
+-- Five queries over the transition tables, in which j is the id of a row, k its project, x its included columns:
 --   at_once  the usual case, one row, and that alone: one statement finds out, and sends.
 --   single   looks at two rows at most, to see how many there are.
 --   one      several rows, the first two of one project: all of it, if they all are; cheaper than the next.
@@ -137,7 +137,7 @@ begin
         case when by_columns then format('when pg_catalog.count(*) operator(pg_catalog.>) %s then array[%s] ', max_ids, p.everywhere) end, grouped);
     bulk := format('select case when pg_catalog.count(*) operator(pg_catalog.<=) %s then pg_catalog.array_agg(%s) else array[%s] end
       from (select distinct k from (%s) s) q', max_ids, p.whole, p.everywhere, array_to_string(many, ' union all '));
-    queries := array[single, one, grouped, bulk];
+    queries := array_remove(array[single, one, grouped, bulk, 'select ' || at_once[1] || ' from ' || at_once[2] || ' where ' || at_once[3]], null);
 
     body := pgherald.body(
         concat(format(E'    seen pg_catalog.int8;\n    ids pg_catalog.text;\n    k %s;\n    old_k %1$s;\n', p.k_type),

@@ -48,6 +48,53 @@ async fn any_name_can_be_watched() {
 }
 
 #[tokio::test]
+async fn columns_may_be_named_as_what_triggers_declare() {
+    let mut witness = Witness::new("select 1").await;
+    let names = [
+        ("pgherald_tail", "pgherald_origin"),
+        ("pgherald_new", "pgherald_old"),
+        ("seen", "payload"),
+        ("ids", "k"),
+        ("old_ids", "old_k"),
+        ("awake", "sent"),
+        ("j", "payloads"),
+        ("same_j", "stays"),
+    ];
+    for ((id, project), mode) in names.iter().flat_map(|pair| ["statement", "row"].map(|mode| (pair, mode))) {
+        witness
+            .run(&format!(
+                "create table named ({id} int primary key, {project} text);
+                 select pgherald.watch('named', '{project}', array['{id}']::name[], mode => '{mode}')"
+            ))
+            .await;
+        assert_eq!(witness.says("insert into named values (1, 'a')").await, [r#"named INSERT a ["1"]"#], "{id} {mode}");
+        let told = witness.says(&format!("update named set {project} = 'b'")).await;
+        assert_eq!(told, [r#"named UPDATE a ["1"]"#, r#"named UPDATE b ["1"]"#], "{id} {mode}");
+        assert_eq!(
+            witness.says("update named set {project} = {project}".replace("{project}", project).as_str()).await,
+            [r#"named UPDATE b ["1"]"#],
+            "{id} {mode}"
+        );
+        witness.run("insert into named values (2, 'c'), (3, 'c')").await;
+        witness.payloads().await;
+        assert_eq!(witness.covers("delete from named where true").await.len(), 3, "{id} {mode}");
+        witness
+            .run(&format!(
+                "drop table named; select pgherald.refresh();
+                 create table named (id int primary key, project_id int, {id} text, {project} text);
+                 select pgherald.watch('named', columns => array['{id}']::name[]{})",
+                if mode == "row" { String::new() } else { format!(", include => array['{project}', '{id}']::name[]") }
+            ))
+            .await;
+        assert_eq!(witness.says("insert into named values (1, 7, 'a', 'b')").await, [r#"named INSERT 7 ["1"]"#]);
+        assert_eq!(witness.says(&format!("update named set {id} = 'c'")).await, [r#"named UPDATE 7 ["1"]"#]);
+        witness.run("drop table named; select pgherald.refresh()").await;
+        witness.payloads().await;
+    }
+    assert_eq!(witness.dropped().await, 0);
+}
+
+#[tokio::test]
 async fn watching_again_changes_nothing_and_waits_for_nobody() {
     let mut witness = Witness::new(TASKS).await;
     let before = witness.get("select string_agg(xmin::text || oid, ' ' order by oid) from pg_proc").await;
