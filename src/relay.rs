@@ -139,11 +139,12 @@ impl<'a> Relay<'a> {
         let mut opened = last_row;
         loop {
             // what has waited for long can wait for some milliseconds more
-            let quiet = last_row.elapsed() >= BUSY;
-            let times = match last_row.elapsed() {
-                passed if passed < BUSY => 1,
-                passed if passed < 2 * self.pace.linger => 4,
-                _ => 8,
+            let idle = last_row.elapsed();
+            let quiet = idle >= BUSY;
+            let times = match quiet {
+                false => 1,
+                true if idle < 2 * self.pace.linger => 4,
+                true => 8,
             };
             let patience = (times * self.pace.patience).min(self.patience_max);
             let step = self.step(patience).await?;

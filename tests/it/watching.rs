@@ -1,7 +1,7 @@
 //! What can be watched, by whom, and what becomes of it: watch again, unwatch, refresh.
 
 use crate::watch::{LEFT, TASKS};
-use crate::witness::Witness;
+use crate::witness::{TRANSPORTS, WAYS, Way, Witness};
 use crate::world::{connect, unique};
 
 #[tokio::test]
@@ -47,51 +47,68 @@ async fn any_name_can_be_watched() {
     assert_eq!(witness.dropped().await, 0);
 }
 
+/// Two columns each, which triggers take for something else, or for variables of theirs.
+const NAMES: &[(&str, &str)] = &[
+    ("pgherald_tail", "pgherald_origin"),
+    ("pgherald_new", "pgherald_old"),
+    ("seen", "payload"),
+    ("ids", "k"),
+    ("old_ids", "old_k"),
+    ("awake", "sent"),
+    ("j", "payloads"),
+    ("same_j", "stays"),
+];
+
 #[tokio::test]
-async fn columns_may_be_named_as_what_triggers_declare() {
-    let mut witness = Witness::new("select 1").await;
-    let names = [
-        ("pgherald_tail", "pgherald_origin"),
-        ("pgherald_new", "pgherald_old"),
-        ("seen", "payload"),
-        ("ids", "k"),
-        ("old_ids", "old_k"),
-        ("awake", "sent"),
-        ("j", "payloads"),
-        ("same_j", "stays"),
-    ];
-    for ((id, project), mode) in names.iter().flat_map(|pair| ["statement", "row"].map(|mode| (pair, mode))) {
-        witness
-            .run(&format!(
-                "create table named ({id} int primary key, {project} text);
-                 select pgherald.watch('named', '{project}', array['{id}']::name[], mode => '{mode}')"
-            ))
-            .await;
-        assert_eq!(witness.says("insert into named values (1, 'a')").await, [r#"named INSERT a ["1"]"#], "{id} {mode}");
-        let told = witness.says(&format!("update named set {project} = 'b'")).await;
-        assert_eq!(told, [r#"named UPDATE a ["1"]"#, r#"named UPDATE b ["1"]"#], "{id} {mode}");
-        assert_eq!(
-            witness.says("update named set {project} = {project}".replace("{project}", project).as_str()).await,
-            [r#"named UPDATE b ["1"]"#],
-            "{id} {mode}"
-        );
-        witness.run("insert into named values (2, 'c'), (3, 'c')").await;
-        witness.payloads().await;
-        assert_eq!(witness.covers("delete from named where true").await.len(), 3, "{id} {mode}");
-        witness
-            .run(&format!(
-                "drop table named; select pgherald.refresh();
-                 create table named (id int primary key, project_id int, {id} text, {project} text);
-                 select pgherald.watch('named', columns => array['{id}']::name[]{})",
-                if mode == "row" { String::new() } else { format!(", include => array['{project}', '{id}']::name[]") }
-            ))
-            .await;
-        assert_eq!(witness.says("insert into named values (1, 7, 'a', 'b')").await, [r#"named INSERT 7 ["1"]"#]);
-        assert_eq!(witness.says(&format!("update named set {id} = 'c'")).await, [r#"named UPDATE 7 ["1"]"#]);
-        witness.run("drop table named; select pgherald.refresh()").await;
-        witness.payloads().await;
+async fn keys_and_projects_may_be_named_as_what_triggers_declare() {
+    for Way { mode, transport } in WAYS {
+        let mut witness = Witness::by(transport, "select 1").await;
+        for (id, project) in NAMES {
+            let made = format!("create table named ({id} int primary key, {project} text)");
+            witness
+                .run(&format!("{made}; select pgherald.watch('named', '{project}', array['{id}']::name[]{mode})"))
+                .await;
+            for (write, told) in [
+                ("insert into named values (1, 'a')".to_owned(), &["named INSERT a/1"][..]),
+                (format!("update named set {project} = 'b'"), &["named UPDATE a/1", "named UPDATE b/1"]),
+                (format!("update named set {project} = {project}"), &["named UPDATE b/1"]),
+                ("insert into named values (2, 'c'), (3, 'c')".to_owned(), &["named INSERT c/2", "named INSERT c/3"]),
+                (
+                    "delete from named where true".to_owned(),
+                    &["named DELETE b/1", "named DELETE c/2", "named DELETE c/3"],
+                ),
+            ] {
+                let told = told.iter().map(|row| (*row).to_owned()).collect();
+                assert_eq!(witness.covers(&write).await, told, "{id} {mode}: {write}");
+            }
+            witness.run("drop table named").await;
+        }
+        assert_eq!(witness.dropped().await, 0);
     }
-    assert_eq!(witness.dropped().await, 0);
+}
+
+#[tokio::test]
+async fn columns_that_count_or_travel_may_be_named_as_what_triggers_declare() {
+    for transport in TRANSPORTS {
+        let mut witness = Witness::by(transport, "select 1").await;
+        for ((one, other), option) in
+            NAMES.iter().flat_map(|names| ["columns", "include"].map(|option| (names, option)))
+        {
+            let made = format!("create table named (id int primary key, project_id int, {one} text, {other} text)");
+            let watch = format!("select pgherald.watch('named', {option} => array['{one}', '{other}']::name[])");
+            witness.run(&format!("{made}; {watch}")).await;
+            for (write, action) in [
+                ("insert into named values (1, 7, 'a', 'b')".to_owned(), "INSERT"),
+                (format!("update named set {one} = 'c'"), "UPDATE"),
+                (format!("update named set {other} = 'd'"), "UPDATE"),
+            ] {
+                let told = witness.covers(&write).await;
+                assert_eq!(told, [format!("named {action} 7/1")].into(), "{one} {option}: {write}");
+            }
+            witness.run("drop table named").await;
+        }
+        assert_eq!(witness.dropped().await, 0);
+    }
 }
 
 #[tokio::test]
