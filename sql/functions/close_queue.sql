@@ -1,12 +1,15 @@
 -- Judged by the size of the files, which costs next to nothing. What the relay has found empty in them does not count, nor
--- what was not committed then: the limit is for a relay that does not move. A transaction takes about as much room there as in
--- the table that it changes.
+-- what was not committed then: the limit is for a relay that does not move. Sixteen times as much is the limit of the files
+-- themselves, which pg_dump, or who has rows in all of them and does not commit, keeps from being emptied.
 -- A variable has no value after a restore without data.
 -- Definer rights, because a writer may not change the variable.
 create or replace function pgherald.close_queue() returns boolean
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp as $$
+declare
+    bytes bigint := pgherald.queue_bytes();
+    bytes_max bigint := pgherald.queue_limit();
 begin
-    if pgherald.queue_bytes() - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0) <= pgherald.queue_limit() then
+    if bytes - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0) <= bytes_max and bytes <= 16 * bytes_max then
         return false;
     end if;
     perform setval('pgherald.queue_slot', 4);
@@ -15,4 +18,4 @@ end $$;
 revoke all on function pgherald.close_queue() from public;
 grant execute on function pgherald.close_queue() to public;
 comment on function pgherald.close_queue() is
-    'Closes the queue of the relay to writers if it is full, and returns whether it is. The relay opens it when it has sent everything.';
+    'Closes the queue of the relay to writers if it is full, and returns whether it is. The relay opens it when it has sent everything and the files can be emptied.';

@@ -24,6 +24,8 @@ declare
     sent_on bigint;
     unfit bigint;           -- what NOTIFY would refuse: only a stranger appends such
     dropped bigint;
+    woke_at timestamptz := clock_timestamp();
+    looked_at timestamptz;
     found_at timestamptz;
 begin
     taken := 0;
@@ -42,14 +44,17 @@ begin
         else
             exit when exists (select from only pgherald.queue_0);
         end if;
-        if clock_timestamp() >= deadline then
-            if quiet then
+        looked_at := clock_timestamp();
+        if looked_at >= deadline then
+            if quiet or slot = 4 then
                 perform pgherald.shrink_queue();
             end if;
             perform pgherald.open_queue(pgherald.queue_bytes());
             return;
         end if;
-        perform pg_sleep(pauses[1 + looks % 3]);
+        -- not much more than half of the time is spent with looking, however large the tables are
+        perform pg_sleep(greatest(pauses[1 + looks % 3], extract(epoch from looked_at - woke_at)::float8));
+        woke_at := clock_timestamp();
         looks := looks + 1;
     end loop;
     found_at := clock_timestamp();
