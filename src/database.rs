@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, TimeoutType};
+use futures_util::StreamExt;
+use futures_util::stream;
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Connection, Row, Socket, Transaction};
+use tokio_postgres::{AsyncMessage, Client, Connection, Row, Socket, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tracing::debug;
 
@@ -33,7 +35,10 @@ impl DatabaseError {
 
     /// From a query's error, with PostgreSQL's own message, detail and hint.
     pub fn query(error: &tokio_postgres::Error) -> Self {
-        let Some(db) = error.as_db_error() else { return Self { text: chain(error), code: None } };
+        error.as_db_error().map_or_else(|| Self { text: chain(error), code: None }, Self::said)
+    }
+
+    fn said(db: &DbError) -> Self {
         let more = [db.detail().map(|detail| format!(" ({detail})")), db.hint().map(|hint| format!(": {hint}"))];
         let text = more.into_iter().flatten().fold(db.message().to_owned(), |text, part| text + &part);
         Self { text, code: Some(db.code().clone()) }
@@ -50,9 +55,9 @@ impl DatabaseError {
         self.code.as_ref().is_some_and(|code| code.code().starts_with("22") || domain.contains(code))
     }
 
-    /// The query does not fit what is in the database (SQLSTATE class 42): a column is gone, or has another type.
+    /// The query does not fit what is in the database (SQLSTATE classes 42 and 3F): a column or a schema is gone, or has another type.
     pub fn is_bad_query(&self) -> bool {
-        self.code.as_ref().is_some_and(|code| code.code().starts_with("42"))
+        self.code.as_ref().is_some_and(|code| ["42", "3F"].iter().any(|class| code.code().starts_with(class)))
     }
 
     fn connecting(server: &ConnInfo, error: &tokio_postgres::Error) -> Self {
@@ -250,12 +255,31 @@ pub async fn with_client<T, E: From<DatabaseError>>(
     limit: Duration,
     work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
 ) -> Result<T, E> {
-    let (mut client, connection) = connect(server, limit).await?;
-    tokio::select! {
-        result = work(&mut client) => result,
-        ended = connection => Err(match ended {
-            Err(error) => DatabaseError::query(&error).into(),
-            Ok(()) => DatabaseError::new("the server closed the connection").into(),
-        }),
+    with_warnings(server, limit, |_| {}, work).await
+}
+
+/// The same; hands what the server warns of meanwhile to `warned`, with its hint.
+pub async fn with_warnings<T, E: From<DatabaseError>>(
+    server: &ConnInfo,
+    limit: Duration,
+    mut warned: impl FnMut(&DatabaseError),
+    work: impl AsyncFnOnce(&mut Client) -> Result<T, E>,
+) -> Result<T, E> {
+    let (mut client, mut connection) = connect(server, limit).await?;
+    let mut messages = stream::poll_fn(move |cx| connection.poll_message(cx)).boxed();
+    let work = work(&mut client);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            result = &mut work => return result,
+            message = messages.next() => match message {
+                Some(Ok(AsyncMessage::Notice(notice))) if notice.parsed_severity() == Some(Severity::Warning) => {
+                    warned(&DatabaseError::said(&notice));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Err(DatabaseError::query(&error).into()),
+                None => return Err(DatabaseError::new("the server closed the connection").into()),
+            },
+        }
     }
 }

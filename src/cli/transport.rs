@@ -1,5 +1,6 @@
 //! `pgherald transport`
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -36,9 +37,14 @@ const FORBIDDEN: &str = "select distinct quote_ident(a.usename::text) from pg_ca
 
 pub async fn run(config: Config, arguments: Transport) -> Result<(), Failure> {
     let settings = &config.database;
-    database::with_client(&settings.server, settings.connect_timeout, async |client| {
+    let left_out = Cell::new(0);
+    let warned = |warning: &DatabaseError| {
+        eprintln!("pgherald: warning: {warning}");
+        left_out.set(left_out.get() + 1);
+    };
+    database::with_warnings(&settings.server, settings.connect_timeout, warned, async |client| {
         let standing = match &arguments.transport {
-            Some(transport) => set(client, transport).await?,
+            Some(transport) => set(client, transport, &left_out).await?,
             None => look(client).await?,
         };
         show(&standing);
@@ -60,7 +66,7 @@ async fn look(client: &Client) -> Result<Standing, Failure> {
 }
 
 /// Sets it, says what changed, and waits for a relay to be there where one is needed and a daemon can be seen.
-async fn set(client: &Client, transport: &String) -> Result<Standing, Failure> {
+async fn set(client: &Client, transport: &String, left_out: &Cell<u32>) -> Result<Standing, Failure> {
     let before = look(client).await?;
     client.batch_execute("begin isolation level read committed").await.map_err(|error| failure(&error))?;
     let sql = "select pgherald.set_transport($1)";
@@ -69,11 +75,17 @@ async fn set(client: &Client, transport: &String) -> Result<Standing, Failure> {
     let outcome: String = row.get(0);
     let tables: i64 = client.query_typed_one(WATCHED, &[]).await.map_err(|error| failure(&error))?.get(0);
     let tables = if tables == 1 { "1 watched table".to_owned() } else { format!("{tables} watched tables") };
+    let but = if left_out.get() > 0 { ", but for those in the warnings" } else { "" };
     match outcome.as_str() {
         "changed" => {
-            println!("changed from {} to {transport}: the functions of {tables} were rewritten", before.transport())
+            println!(
+                "changed from {} to {transport}: the functions of {tables} were rewritten{but}",
+                before.transport()
+            )
         }
-        _ => println!("unchanged: it was {transport} already; the functions of {tables} were rewritten all the same"),
+        _ => println!(
+            "unchanged: it was {transport} already; the functions of {tables} were rewritten all the same{but}"
+        ),
     }
     let began = Instant::now();
     loop {
@@ -104,7 +116,7 @@ async fn next(client: &Client, standing: &Standing) -> Result<Vec<String>, Failu
                 "watch or unwatch {tables}: triggers there could not be rewritten and still append; daemons relay for them"
             )],
             (None, Some(_)) => {
-                vec!["nothing; daemons keep their two connections for the relay until they are restarted".to_owned()]
+                vec!["nothing; daemons keep their two connections for the relay until they are restarted, in an hour at the earliest".to_owned()]
             }
             (None, None) => Vec::new(),
         });

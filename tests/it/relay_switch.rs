@@ -196,8 +196,15 @@ async fn triggers_that_cannot_be_rewritten_are_named_and_relayed_for() {
     let appending = "select string_agg(a::text, ', ' order by a::text) from pgherald.appending() a";
     let named: String = database.client.query_one(appending, &[]).await.unwrap().get(0);
     assert_eq!(named, "gone, notes");
-    let said = crate::commands::succeeds(&settings, &["transport", "notify"]).await;
-    assert!(said.contains("gone, notes"), "{said}");
+    let output = crate::commands::run(&settings, &["transport", "notify"]).await;
+    let (said, warned) = (crate::commands::text(&output.stdout), crate::commands::text(&output.stderr));
+    assert!(said.contains("were rewritten all the same, but for those in the warnings"), "{said}");
+    assert!(said.contains("watch or unwatch gone, notes"), "{said}");
+    for warning in
+        ["public.gone: its trigger functions could not be rewritten", "public.notes: its triggers still append"]
+    {
+        assert!(warned.contains(&format!("pgherald: warning: {warning}")), "{warned}");
+    }
     // by a daemon that has never heard of a relay
     let daemon = crate::relay_world::start(&settings).await;
     until_relays(&daemon).await;
@@ -271,4 +278,30 @@ async fn a_daemon_that_may_not_relay_makes_good_what_it_could_not_hear() {
     alice.hears(&["reconnect notification_dropped"]).await;
     drop((daemon, alice));
     crate::relay_world::forget(&database, &role).await;
+}
+
+/// It goes on with the old body of its trigger, and has none of the locks yet that tell of it.
+#[tokio::test]
+async fn a_statement_that_runs_across_a_return_to_notify_is_heard_by_a_daemon_that_was_restarted() {
+    let World { daemon, database } = crate::relay_world::relayed().await;
+    let writer = connect(&database.url).await;
+    let update = "update tasks set done = not done where id = 1 and pg_advisory_xact_lock_shared(99) is not null";
+    writer.batch_execute(update).await.unwrap();
+    until("that to be sent on", async || queued(&database.client).await == 0).await;
+    database.run("select pg_advisory_lock(99)").await;
+    let writing = tokio::spawn(async move { writer.batch_execute(update).await });
+    let waits = "select count(*) from pg_locks where locktype = 'advisory' and objid = 99 and not granted
+                    and database = (select oid from pg_database where datname = current_database())";
+    until("the writer to write", async || number(&database.client, waits).await == 1).await;
+    switch(&database, "notify").await;
+    drop(daemon);
+    let daemon = crate::relay_world::start(&Settings::new(&database.url)).await;
+    let mut alice = daemon.browser("alice", "7").await;
+    database.run("select pg_advisory_unlock(99)").await;
+    writing.await.unwrap().unwrap();
+    told(&mut alice, &["task UPDATE 7/1"]).await;
+    // it is not for ever
+    database.run("update pgherald.transport set changed_at = changed_at - interval '1 hour'").await;
+    until("the queue to be empty", async || queued(&database.client).await == 0).await;
+    assert_eq!(number(&database.client, "pgherald.relay_wanted()::int").await, 0);
 }
