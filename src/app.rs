@@ -173,12 +173,14 @@ impl App {
         let mut duties = Duties::default();
         let mut begin =
             |name, duty: BoxFuture<'static, ()>| duties.add(name, AbortOnDropHandle::new(tokio::spawn(duty)));
-        let changed = listener.transport();
+        let (changed, hears) = (listener.transport(), listener.up());
         begin("listener", Box::pin(listener.run()));
         let (hub, access, settings) = (Arc::clone(&context.hub), Arc::clone(&context.access), config.database);
         begin(
             "transport",
-            Box::pin(async move { match transport::run(&settings, &database, &hub, &access, &changed).await {} }),
+            Box::pin(
+                async move { match transport::run(&settings, &database, &hub, &access, &changed, &hears).await {} },
+            ),
         );
         let (hub, access) = (Arc::clone(&context.hub), Arc::clone(&context.access));
         begin("warden", Box::pin(warden::run(hub, access, config.authorize.recheck_interval)));

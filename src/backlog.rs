@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::time::Instant;
 
-use metrics::counter;
+use metrics::{counter, gauge};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::warn;
 
@@ -12,7 +13,7 @@ use crate::database::{Database, DatabaseError};
 use crate::metrics as m;
 
 /// What waits, and who has the lock of the relay. Of another role's session there is no more to see than its process.
-const LOOK: &str = "select b.oldest::text, b.waiting,
+const LOOK: &str = "select b.oldest::text, b.waiting, b.percent,
        (select pg_catalog.concat_ws(' ', 'pid', l.pid, a.usename, a.application_name, a.client_addr)
           from pg_catalog.pg_locks l left join pg_catalog.pg_stat_activity a on a.pid = l.pid
          where l.locktype = 'advisory' and l.classid = 7434 and l.objid = 3 and l.objsubid = 2 and l.granted
@@ -31,8 +32,13 @@ struct Look {
 
 /// Looks twice within `database.heartbeat_timeout`, for ever. What two looks have found has waited too long: then it calls
 /// `tell`, and again, not more often than every `database.heartbeat_interval`, while more is added; with true where nothing is known
-/// of what will not be told.
-pub async fn watch(settings: &config::Database, database: &Database, tell: impl Fn(bool)) -> Infallible {
+/// of what will not be told. Where it gets no answer while the listener `hears`, it tells as well.
+pub async fn watch(
+    settings: &config::Database,
+    database: &Database,
+    hears: &watch::Receiver<bool>,
+    tell: impl Fn(bool),
+) -> Infallible {
     let mut before: Option<Look> = None;
     let mut told: Option<(Instant, i64)> = None;
     let mut failures = 0;
@@ -58,8 +64,8 @@ pub async fn watch(settings: &config::Database, database: &Database, tell: impl 
                 }
                 before = Some(now);
             }
-            // where there is no answer either, nothing is known, and the listener finds out
-            Err(error) if has_queue(database).await => {
+            // where nobody is heard either, all are told as soon as somebody is
+            Err(error) if *hears.borrow() && (!error.is_bad_query() || has_queue(database).await) => {
                 failures += 1;
                 if failures > 1 && told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
                     warn!(%error, "cannot see what is in the queue, telling every session to refetch");
@@ -75,10 +81,14 @@ pub async fn watch(settings: &config::Database, database: &Database, tell: impl 
 async fn look(database: &Database) -> Result<Look, DatabaseError> {
     let rows = database.query(LOOK, &[]).await?;
     let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
-    Ok(Look { oldest: row.get(0), waiting: row.get(1), holder: row.get(2) })
+    let look = Look { oldest: row.get(0), waiting: row.get(1), holder: row.get(3) };
+    gauge!(m::RELAY_WAITING).set(look.waiting as f64);
+    gauge!(m::RELAY_FULL).set(f64::from(row.get::<_, i32>(2)) / 100.0);
+    Ok(look)
 }
 
+/// Unless it is known that there is none.
 async fn has_queue(database: &Database) -> bool {
     let found = database.query(HAS_QUEUE, &[]).await;
-    found.is_ok_and(|rows| rows.first().is_some_and(|row| row.get(0)))
+    found.map_or(true, |rows| rows.first().is_none_or(|row| row.get(0)))
 }

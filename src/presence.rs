@@ -48,7 +48,9 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
             let (key, held) = take_at_last(claim, database, hub, access).await?;
             let here = async {
-                claim.claimed(key).await?;
+                if !held {
+                    claim.claimed(key).await?;
+                }
                 claimed = true;
                 let silent = tell(key, database, hub, access).await;
                 gauge!(m::RELAY_PRESENT).set(1.0);
@@ -107,7 +109,11 @@ async fn take_at_last(
         if let Some(taken) = take(claim).await? {
             return Ok(taken);
         }
-        let others = others(claim).await;
+        let Ok(others) = claim.holders().await else {
+            // an answer that does not come tells nothing
+            sleep(TRY_INTERVAL).await;
+            continue;
+        };
         let told = async {
             let silent = tell(last, database, hub, access).await;
             outlast(silent, last, database, hub, access).await;
@@ -128,19 +134,8 @@ async fn wait(claim: &Claim<'_>, before: BTreeSet<i32>) -> Result<Option<(i32, b
         if let Some(taken) = take(claim).await? {
             return Ok(Some(taken));
         }
-        if others(claim).await != before {
+        if claim.holders().await.is_ok_and(|others| others != before) {
             return Ok(None);
-        }
-    }
-}
-
-/// Who is present for writers.
-async fn others(claim: &Claim<'_>) -> BTreeSet<i32> {
-    loop {
-        match claim.holders().await {
-            Ok(holders) => return holders,
-            // an answer that does not come tells nothing
-            Err(_) => sleep(SILENT_INTERVAL_MAX).await,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -14,7 +14,7 @@ use crate::database::{Database, DatabaseError};
 use crate::heartbeat::tell_everyone;
 use crate::hub::Hub;
 use crate::presence;
-use crate::relay::Pace;
+use crate::relay::{Pace, show_state};
 use crate::standing::Standing;
 use crate::turn;
 
@@ -29,7 +29,7 @@ enum Wanted {
     Forbidden(Standing),
 }
 
-/// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung; from then on this
+/// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung, while the listener `hears`; from then on this
 /// daemon takes part, also after a return to `notify`: somebody may have begun before.
 pub async fn run(
     settings: &config::Database,
@@ -37,14 +37,21 @@ pub async fn run(
     hub: &Hub,
     access: &Access,
     changed: &Notify,
+    hears: &watch::Receiver<bool>,
 ) -> Infallible {
+    show_state("");
     let mut told = 0;
+    let mut appending = false;
     // since the last look writers may have found nobody, and have ended
     let mut unheard = false;
+    // triggers may append, and we are not there for them
+    let mut unknown = true;
+    let mut failures = 0;
     loop {
         match wanted(database).await {
             Ok(Wanted::Relay) => break,
             Ok(Wanted::Nothing) => {
+                (unknown, failures) = (false, 0);
                 if std::mem::take(&mut unheard) {
                     tell_everyone(hub, access, true);
                 }
@@ -52,29 +59,42 @@ pub async fn run(
             }
             Ok(Wanted::Forbidden(standing)) => {
                 unheard = true;
-                error!(
-                    "triggers send by way of a relay, and {} may not relay: changes are not heard, every session is told to \
-                     refetch again and again; as the owner of schema pgherald: {}",
-                    standing.role,
-                    grants(&standing.role)
-                );
+                failures = 0;
                 // what is left over after a return to notify is told once
-                if standing.relayed || standing.appending || standing.waiting != told {
+                let append = standing.relayed || standing.appending || standing.waiting != told;
+                if append {
+                    error!(
+                        "triggers send by way of a relay, and {} may not relay: changes are not heard, every session is told to \
+                         refetch again and again; as the owner of schema pgherald: {}",
+                        standing.role,
+                        grants(&standing.role)
+                    );
+                }
+                if append || appending {
                     // again and again, so it is never too early
                     tell_everyone(hub, access, false);
                 }
+                appending = append;
                 told = standing.waiting;
             }
-            Err(error) => warn!(%error, "cannot find out which transport the triggers use"),
+            Err(error) => {
+                failures += 1;
+                warn!(%error, "cannot find out which transport the triggers use");
+                // else all are told as soon as the database is heard again
+                if failures > 1 && unknown && *hears.borrow() {
+                    tell_everyone(hub, access, true);
+                }
+            }
         }
-        unheard |= timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
+        let rung = timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
+        (unheard, unknown) = (unheard || rung, unknown || rung);
     }
     info!("triggers send by way of a relay");
     let tell = |late| tell_everyone(hub, access, late);
     tokio::join!(
         presence::run(settings, database, hub, access),
         turn::run(settings, database, Pace::default()),
-        backlog::watch(settings, database, tell)
+        backlog::watch(settings, database, hears, tell)
     )
     .0
 }

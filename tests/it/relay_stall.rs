@@ -2,8 +2,21 @@
 
 use pgherald::scratch::Scratch;
 
+use crate::browser::Browser;
+use crate::proxy::Proxy;
 use crate::relay_world::{hears_at_last, queued, relayed, silent, start, until_relays};
-use crate::world::{Database, Settings, World, connect, options, until};
+use crate::world::{Database, Settings, World, connect, now, options, token_with, until};
+
+/// Ends the relay's session, and has its lock, as long as it is not given back.
+async fn stop_relays(database: &Database) {
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                  where datname = current_database() and application_name = 'pgherald relay'";
+    until("the lock of the relay", async || {
+        database.run(ended).await;
+        database.client.query_one("select pg_try_advisory_lock(7434, 3)", &[]).await.unwrap().get(0)
+    })
+    .await;
+}
 
 #[tokio::test]
 async fn a_stranger_with_the_lock_of_the_relay_costs_precision_only() {
@@ -54,6 +67,47 @@ async fn a_relay_that_cannot_connect_costs_precision_only() {
     alice.hears(&["reconnect notification_dropped"]).await;
     admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
     hears_at_last(&mut alice, "task UPDATE 7/1").await;
+}
+
+/// Neither the relay nor who watches it can ask the server, whom others are still connected to.
+#[tokio::test]
+async fn a_pool_that_gets_no_answer_costs_precision_only() {
+    let database = silent().await;
+    let proxy = Proxy::start(&database.url).await;
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.listen_url", &database.url);
+    let settings = settings.set("database.query_timeout", "500ms").set("database.connect_timeout", "1s");
+    let settings = settings.set("authorize.claim", "projects");
+    let daemon = start(&settings).await;
+    until_relays(&daemon).await;
+    let token = token_with(&serde_json::json!({ "sub": "dora", "exp": now() + 600, "projects": ["7"] }));
+    let mut dora = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token)).await.unwrap();
+    dora.subscribe("7").await;
+    proxy.silence();
+    stop_relays(&database).await;
+    database.run("update tasks set done = true where id = 1").await;
+    assert_eq!(queued(&database.client).await, 1);
+    dora.hears(&["reconnect notification_dropped"]).await;
+    proxy.speak();
+    database.client.batch_execute("select pg_advisory_unlock(7434, 3)").await.unwrap();
+    hears_at_last(&mut dora, "task UPDATE 7/1").await;
+}
+
+/// A daemon that does not know yet whether it has to relay.
+#[tokio::test]
+async fn a_pool_that_has_never_answered_costs_precision_only() {
+    let database = silent().await;
+    let proxy = Proxy::start(&database.url).await;
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.listen_url", &database.url);
+    let settings = settings.set("database.query_timeout", "500ms").set("database.connect_timeout", "1s");
+    let settings = settings.set("authorize.claim", "projects");
+    proxy.silence();
+    let daemon = settings.start().await;
+    let token = token_with(&serde_json::json!({ "sub": "dora", "exp": now() + 600, "projects": ["7"] }));
+    let mut dora = Browser::open(&format!("ws://{}/ws", daemon.address), Some(&token)).await.unwrap();
+    dora.subscribe("7").await;
+    database.run("update tasks set done = true where id = 1").await;
+    while dora.short().await != "reconnect notification_dropped" {}
+    assert_eq!(queued(&database.client).await, 0, "the writer saw nobody");
 }
 
 /// A listener does not read, and the queue of NOTIFY fills: what is in ours waits.
