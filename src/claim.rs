@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tokio_postgres::types::{ToSql, Type};
@@ -119,6 +119,11 @@ impl Claim<'_> {
         self.within(self.client.query_typed(SETTINGS, &[(&name, Type::TEXT)])).await?;
         let row = self.within(self.client.query_typed_one("select pg_catalog.pg_backend_pid()", &[])).await?;
         Ok(row.get(0))
+    }
+
+    /// As if nobody had rung yet.
+    pub fn forget_bell(&self) {
+        let _ = self.bell.notified().now_or_never();
     }
 
     /// Takes a lock for the rest of the session, if nobody has it.

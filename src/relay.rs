@@ -42,6 +42,10 @@ const CONGESTED_PAUSE: Duration = Duration::from_millis(100);
 pub const ASLEEP_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// The bell of a row that was found may still be on its way for so long.
 const BELL_DELAY_MAX: Duration = Duration::from_millis(100);
+/// Between two times that it tidies without having taken a row, at first; each time twice as long. It may be that somebody has rows in the
+/// tables and does not commit, and looking through them keeps everybody waiting.
+const IDLE_TIDY_INTERVAL: Duration = Duration::from_secs(1);
+const IDLE_TIDY_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// A tenth of the rows between two VACUUMs is enough for one when there is time.
 const TIDY_IDLE_SHARE: i64 = 10;
 
@@ -103,6 +107,8 @@ pub struct Relay<'a> {
     /// A call that waits longer may be taken for one that is not answered.
     patience_max: Duration,
     untidy: i64,
+    /// When it may tidy next without having taken a row meanwhile, and after which time again.
+    idle_tidy: (Instant, Duration),
     /// NOTIFY's own queue is nearly full, and that was said.
     congested: bool,
 }
@@ -128,6 +134,7 @@ impl<'a> Relay<'a> {
             asleep_interval,
             patience_max,
             untidy: 0,
+            idle_tidy: (Instant::now(), IDLE_TIDY_INTERVAL),
             congested: false,
         })
     }
@@ -151,6 +158,7 @@ impl<'a> Relay<'a> {
             *moved = true;
             if step.taken > 0 {
                 self.congested = false;
+                self.idle_tidy = (Instant::now(), IDLE_TIDY_INTERVAL);
                 last_row = Instant::now();
                 if self.untidy >= self.pace.tidy_rows {
                     self.tidy().await?;
@@ -179,9 +187,13 @@ impl<'a> Relay<'a> {
                 }
                 let rests = last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await?;
                 // what was rolled back was never taken, and is looked through each time
-                if rests && self.is_large().await? {
+                if rests && self.idle_tidy.0 <= Instant::now() && self.is_large().await? {
                     self.tidy().await?;
+                    let interval = self.idle_tidy.1;
+                    self.idle_tidy = (Instant::now() + interval, (2 * interval).min(IDLE_TIDY_INTERVAL_MAX));
                 }
+                // what had to be rung for is there to be seen by now
+                self.claim.forget_bell();
                 if rests && self.claim.try_lock(ASLEEP).await? {
                     show_state("asleep");
                     self.sleep().await?;
