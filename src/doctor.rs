@@ -81,7 +81,8 @@ pub async fn examine(config: &Config) -> Report {
     };
     report.add("schema", schema::current(here, &database).await);
     report.add("membership", membership::membership(config, &database).await);
-    report.add("queue", queue::usage(&database).await);
+    let hidden = queue::hidden(&database).await.unwrap_or_default();
+    report.add("queue", queue::usage(&database, hidden.as_deref()).await);
     let standing = match here {
         Schema::Readable => database.read(async |transaction| Standing::look(transaction).await).await,
         _ => Ok(None),
@@ -89,7 +90,7 @@ pub async fn examine(config: &Config) -> Report {
     let relayed = matches!(&standing, Ok(Some(standing)) if standing.relayed);
     report.add("commits", commits::commits(&database, settings, relayed).await);
     match standing {
-        Ok(standing) => report.add("relay", relay::relay(&database, settings, standing).await),
+        Ok(standing) => report.add("relay", relay::relay(&database, settings, standing, hidden.as_deref()).await),
         Err(error) => report.add("relay", Err(error)),
     };
     report.add("two_phase", server::two_phase(&database, relayed).await);

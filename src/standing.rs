@@ -22,6 +22,7 @@ const STANDING: &str = "with locks as (
                         then greatest(0, extract(epoch from pg_catalog.clock_timestamp() - a.state_change) * 1000) else 0 end::float8
               from relay r join pg_catalog.pg_stat_activity a on a.pid = r.pid) as idle_ms,
            b.waiting, b.percent,
+           pg_catalog.pg_is_in_recovery() as standby,
            pg_catalog.current_setting('max_prepared_transactions')::int4 > 0 as two_phase,
            pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
            and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute') as may_relay,
@@ -44,6 +45,8 @@ pub struct Standing {
     pub waiting: i64,
     /// How full it is, in percent of the bytes that it may have, with what is not committed.
     pub full_percent: i32,
+    /// The server is a standby, which knows nothing of the primary's locks and queue.
+    pub standby: bool,
     /// Transactions may be prepared, so the relay never sleeps.
     pub two_phase: bool,
     /// Who asks may relay.
@@ -93,6 +96,7 @@ impl Standing {
             relay,
             waiting: row.get("waiting"),
             full_percent: row.get("percent"),
+            standby: row.get("standby"),
             two_phase: row.get("two_phase"),
             may_relay: row.get("may_relay"),
             role: row.get("role"),

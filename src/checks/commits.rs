@@ -18,8 +18,9 @@ const HARMLESS_MAX: u32 = 1;
 
 /// PostgreSQL takes this lock in every commit that notifies, from before it writes the commit until it is on disk:
 /// <https://github.com/postgres/postgres/blob/master/src/backend/commands/async.c>, `PreCommit_Notify`.
-const LOOK: &str = "select count(*) filter (where not l.granted)::int8, array_agg(l.pid) filter (where l.granted)
-      from pg_locks l
+const LOOK: &str = "select count(*) filter (where not l.granted)::int8, array_agg(l.pid) filter (where l.granted),
+           coalesce(bool_or(a.datname = current_database()), false)
+      from pg_locks l left join pg_stat_activity a on a.pid = l.pid
      where l.locktype = 'object' and l.database = 0 and l.classid = 'pg_database'::regclass and l.objid = 0
        and l.mode = 'AccessExclusiveLock'";
 const WHO: &str = "select coalesce(string_agg(distinct concat_ws(', ', 'pid ' || p.pid, a.usename, a.datname,
@@ -32,6 +33,8 @@ struct Seen {
     looks: u32,
     busy: u32,
     waiting: i64,
+    /// One of those who wait or are waited for uses this database; the lock is the cluster's.
+    here: bool,
     holders: BTreeMap<i32, u32>,
     who: Vec<String>,
 }
@@ -52,8 +55,10 @@ pub async fn commits(
         "commits waited for the lock of NOTIFY {share}, {mean:.1} on average; most often it was held by {}",
         some_of(&seen.who)
     );
-    let advice = if relayed {
-        "the triggers of pgherald don't take it: these are other users of NOTIFY, in whichever database of the cluster"
+    let advice = if !seen.here {
+        "all of them are in other databases of the cluster, and use NOTIFY there: the transport of this one makes no difference"
+    } else if relayed {
+        "other users of NOTIFY, most likely: the triggers of pgherald take it only where they have to wake the relay"
     } else {
         "pgherald transport relay: triggers then append to a queue, and no writer takes that lock (docs/relay.md)"
     };
@@ -69,6 +74,7 @@ async fn look(database: &Database, limit: Duration) -> Result<Seen, DatabaseErro
             if let Some(row) = transaction.query_typed(LOOK, &[]).await?.first() {
                 let (waiting, holders): (i64, Option<Vec<i32>>) = (row.get(0), row.get(1));
                 if waiting > 0 {
+                    seen.here |= row.get::<_, bool>(2);
                     seen.busy += 1;
                     seen.waiting += waiting;
                     for pid in holders.into_iter().flatten() {

@@ -20,22 +20,25 @@ const HIDDEN: &str = "select count(*)::int8, current_user::text from pg_stat_act
      where a.datid is not null and not pg_has_role(a.usesysid, 'usage') and not pg_has_role('pg_read_all_stats', 'usage')";
 
 /// How full the queue is, and who keeps it from being emptied.
-pub async fn usage(database: &Database) -> Result<Finding, DatabaseError> {
+pub async fn usage(database: &Database, hidden: Option<&str>) -> Result<Finding, DatabaseError> {
     let usage: f64 = database.ask_one("select pg_notification_queue_usage()").await?.get(0);
     let used = format!("{:.1} % used", usage * 100.0);
     if usage <= USAGE_WARNING {
         return Ok(Finding::ok(used));
     }
     let mut suspects: Vec<String> = database.ask(SUSPECTS).await?.iter().map(|row| row.get(0)).collect();
-    let row = database.ask_one(HIDDEN).await?;
-    let (hidden, role): (i64, &str) = (row.get(0), row.get(1));
-    if hidden > 0 {
-        suspects.push(format!("{hidden} sessions that {role} can't see into (grant pg_read_all_stats)"));
-    }
+    suspects.extend(hidden.map(str::to_owned));
     if suspects.is_empty() {
         suspects.push("nobody is in a transaction now".to_owned());
     }
     let message = format!("{used}: a listener does not read; likely {}", some_of(&suspects));
     let advice = "end what is idle in a transaction with pg_terminate_backend(pid); at 90 % triggers stop sending";
     Ok(if usage > USAGE_ERROR { Finding::error(message, advice) } else { Finding::warning(message, advice) })
+}
+
+/// What a list of suspects has to leave out, in words.
+pub async fn hidden(database: &Database) -> Result<Option<String>, DatabaseError> {
+    let row = database.ask_one(HIDDEN).await?;
+    let (hidden, role): (i64, &str) = (row.get(0), row.get(1));
+    Ok((hidden > 0).then(|| format!("{hidden} sessions that {role} can't see into (grant pg_read_all_stats)")))
 }

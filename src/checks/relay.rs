@@ -32,18 +32,26 @@ const SUSPECTS: &str = "select s.who from (
           from pg_stat_activity a
          where a.backend_xmin is not null and a.pid <> pg_backend_pid() and a.xact_start < clock_timestamp() - interval '1 s'
         union all
+        select 2, null, format('pid %s (%s)', a.pid, concat_ws(', ', a.usename, nullif(a.application_name, ''),
+               'a standby with hot_standby_feedback'))
+          from pg_stat_activity a where a.backend_type = 'walsender' and a.backend_xmin is not null
+        union all
+        select 2, null, format('replication slot %s', r.slot_name) from pg_replication_slots r where r.xmin is not null
+        union all
         select 3, x.prepared, format('prepared transaction %L (%s)', x.gid, x.owner) from pg_prepared_xacts x
          where x.prepared < clock_timestamp() - interval '1 s'
     ) s(kind, since, who) order by s.kind, s.since nulls last limit 3";
 
-/// Sessions with a lock of ours that no daemon of ours has: an exclusive one, or a shared one outside of a transaction.
+/// Sessions with a lock of ours that no daemon of ours has: an exclusive one, or a shared one outside of a transaction; and with the
+/// one of `pgherald.set_transport` and `pgherald.watch` outside of a transaction.
 /// What another role's session is called is not told to everybody; such are not accused.
 const FOREIGN: &str = "select format('pid %s (%s) with (7434, %s)', l.pid,
            concat_ws(', ', a.usename, nullif(a.application_name, ''), a.state), l.objid)
       from pg_locks l join pg_stat_activity a on a.pid = l.pid
-     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.objid in (1, 2, 3, 11, 12, 13)
+     where l.locktype = 'advisory' and l.classid = 7434 and l.objsubid = 2 and l.objid in (1, 2, 3, 4, 11, 12, 13)
        and l.database = (select d.oid from pg_database d where d.datname = current_database())
-       and case when l.objid = 3 or l.mode = 'ExclusiveLock'
+       and case when l.objid = 4 then a.state = 'idle'
+                when l.objid = 3 or l.mode = 'ExclusiveLock'
                 then a.application_name <> case when l.objid not in (2, 3) then 'pgherald presence' else 'pgherald relay' end
                 else a.state = 'idle' end
      order by l.objid, l.pid";
@@ -71,17 +79,25 @@ impl Troubles {
     }
 }
 
-/// Whether what triggers append is sent on.
+/// Whether what triggers append is sent on. `hidden` are sessions that this role cannot see into.
 pub async fn relay(
     database: &Database,
     settings: &config::Database,
     standing: Option<Standing>,
+    hidden: Option<&str>,
 ) -> Result<Finding, DatabaseError> {
     let Some(standing) = standing else {
         return Ok(Finding::skipped("schema pgherald is not there, can't be read, or knows no relay"));
     };
     if !standing.relayed {
         return Ok(Finding::ok("not needed: triggers notify"));
+    }
+    if standing.standby {
+        return Ok(Finding::error(
+            "database.url leads to a standby, where nobody sees the locks and the queue of the primary: the daemon takes itself for \
+             gone and tells everybody to refetch, again and again",
+            "with the transport relay both database.url and database.listen_url are the primary's",
+        ));
     }
     let mut troubles = Troubles::default();
     who(&standing, settings.heartbeat_timeout, &mut troubles);
@@ -96,6 +112,7 @@ pub async fn relay(
     let bytes = database.ask_one(BYTES).await?.get::<_, Option<i64>>(0).unwrap_or(0);
     if bytes > TABLES_BYTES_WARNING {
         let mut suspects: Vec<String> = database.ask(SUSPECTS).await?.iter().map(|row| row.get(0)).collect();
+        suspects.extend(hidden.map(str::to_owned));
         if suspects.is_empty() {
             suspects.push("nobody who can be seen".to_owned());
         }
@@ -119,8 +136,11 @@ pub async fn relay(
     }
     let awake = if standing.two_phase { "; it never sleeps, as max_prepared_transactions is above 0" } else { "" };
     let relay = standing.relay.as_ref().map(ToString::to_string).unwrap_or_default();
+    let unseen = standing.relay.as_ref().is_some_and(|relay| relay.idle_ms.is_none());
+    let unseen =
+        if unseen { "; it is another role's, so whether it moves is seen with pg_read_all_stats only" } else { "" };
     Ok(troubles.or(format!(
-        "{relay}, relays; daemons that are there: {}; rows that wait: {}; the queue is {percent} % full{awake}",
+        "{relay}, relays; daemons that are there: {}; rows that wait: {}; the queue is {percent} % full{awake}{unseen}",
         standing.present, standing.waiting
     )))
 }

@@ -93,6 +93,8 @@ async fn strangers_with_its_locks_are_named() {
     let report = of(&database).await;
     report.complains_of(&["relay"]);
     report.says("relay", "warning", &["mallory", "(7434, 2)", "pg_terminate_backend"]);
+    stranger.batch_execute("select pg_advisory_unlock_all(), pg_advisory_lock(7434, 4)").await.unwrap();
+    of(&database).await.says("relay", "warning", &["mallory", "(7434, 4)"]);
     stranger.batch_execute("select pg_advisory_unlock_all()").await.unwrap();
     let waiting = tokio::spawn(async move { stranger.batch_execute("select pg_advisory_lock(7434, 3)").await });
     until("it to wait", async || of(&database).await.check("relay")["status"] == "warning").await;
@@ -211,6 +213,10 @@ async fn writers_that_wait_for_one_another_are_told_to_use_the_relay_and_then_wa
     others.commit(8).await;
     until("others to wait", async || of(&database).await.check("commits")["status"] == "warning").await;
     of(&database).await.says("commits", "warning", &["a busy writer", "other users of NOTIFY"]);
-    drop((others, daemon, database));
+    let elsewhere = Database::on(server.url()).await.with_sample().await;
+    let found = async || of(&elsewhere).await.check("commits")["status"] == "warning";
+    until("others to wait, seen from elsewhere", found).await;
+    of(&elsewhere).await.says("commits", "warning", &["a busy writer", "all of them are in other databases"]);
+    drop((others, daemon, database, elsewhere));
     server.shutdown().await.unwrap();
 }

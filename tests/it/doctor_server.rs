@@ -34,11 +34,13 @@ async fn a_standby_is_an_error_of_the_listener() {
     let mut server = Scratch::start(&options()).await.unwrap();
     let database = Database::on(server.url()).await.with_sample().await;
     of(&database).await.says("primary", "ok", &[]);
+    database.run("select pgherald.set_transport('relay')").await;
     server.stop().await.unwrap();
     std::fs::write(server.data_dir().join("standby.signal"), "").unwrap();
     server.start_again().await.unwrap();
     let report = of(&database).await;
-    report.complains_of(&["primary"]);
+    report.complains_of(&["primary", "relay"]);
+    report.says("relay", "error", &["database.url leads to a standby"]);
     report.says("primary", "error", &["standby", "LISTEN", "database.listen_url"]);
     report.says("pooler", "skipped", &[]);
     drop(database);
