@@ -1,7 +1,7 @@
 //! Watches that what is in the queue moves, whoever has to relay it: where nobody does, everybody is told to refetch.
 
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use metrics::{counter, gauge};
 use tokio::sync::watch;
@@ -19,6 +19,8 @@ const LOOK: &str = "select b.oldest::text, b.waiting, b.percent,
          where l.locktype = 'advisory' and l.classid = 7434 and l.objid = 3 and l.objsubid = 2 and l.granted
            and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) limit 1)
       from pgherald.backlog() b";
+/// How often everybody is told at the least where nothing is known of the queue.
+const UNKNOWN_INTERVAL_MAX: Duration = Duration::from_secs(60);
 /// A daemon may be left running after the schema was uninstalled.
 const HAS_QUEUE: &str = "select pg_catalog.to_regclass('pgherald.queue') is not null";
 
@@ -41,7 +43,7 @@ pub async fn watch(
 ) -> Infallible {
     let mut before: Option<Look> = None;
     let mut told: Option<(Instant, i64)> = None;
-    let mut failures = 0;
+    let (mut failures, mut was_stuck) = (0, false);
     loop {
         sleep(settings.heartbeat_timeout / 2).await;
         let due = |rows| told.is_none_or(|(at, then)| then != rows && at.elapsed() >= settings.heartbeat_interval);
@@ -49,6 +51,10 @@ pub async fn watch(
             Ok(now) => {
                 failures = 0;
                 let stuck = now.oldest.is_some() && before.is_some_and(|before| before.oldest == now.oldest);
+                if stuck || was_stuck {
+                    gauge!(m::RELAY_WAITING).set(if stuck { now.waiting as f64 } else { 0.0 });
+                }
+                was_stuck = stuck;
                 if stuck && due(now.waiting) {
                     let relay = now.holder.as_deref().unwrap_or("nobody");
                     warn!(
@@ -67,7 +73,9 @@ pub async fn watch(
             // where nobody is heard either, all are told as soon as somebody is
             Err(error) if *hears.borrow() && (!error.is_bad_query() || has_queue(database).await) => {
                 failures += 1;
-                if failures > 1 && told.is_none_or(|(at, _)| at.elapsed() >= settings.heartbeat_interval) {
+                // the less often the longer: it may be busy, and who is told asks it again
+                let interval = (settings.heartbeat_interval * failures).min(UNKNOWN_INTERVAL_MAX);
+                if failures > 1 && told.is_none_or(|(at, _)| at.elapsed() >= interval) {
                     warn!(%error, "cannot see what is in the queue, telling every session to refetch");
                     tell(true);
                     told = Some((Instant::now(), -1));
@@ -81,10 +89,8 @@ pub async fn watch(
 async fn look(database: &Database) -> Result<Look, DatabaseError> {
     let rows = database.query(LOOK, &[]).await?;
     let row = rows.first().ok_or_else(|| DatabaseError::new("the server sent no row"))?;
-    let look = Look { oldest: row.get(0), waiting: row.get(1), holder: row.get(3) };
-    gauge!(m::RELAY_WAITING).set(look.waiting as f64);
     gauge!(m::RELAY_FULL).set(f64::from(row.get::<_, i32>(2)) / 100.0);
-    Ok(look)
+    Ok(Look { oldest: row.get(0), waiting: row.get(1), holder: row.get(3) })
 }
 
 /// Unless it is known that there is none.

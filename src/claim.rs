@@ -144,16 +144,25 @@ impl Claim<'_> {
         self.client.batch_execute(&sql).await.map_err(|error| DatabaseError::query(&error))
     }
 
-    /// Waits until the lock is held or waited for here: from then on a writer's try fails.
-    pub async fn claimed(&self, key: i32) -> Result<(), DatabaseError> {
+    /// Waits until the lock is `held` or waited for here: from then on a writer's try fails. That it is held is believed
+    /// where no answer comes, but not against one: then the pool leads to another server than this connection.
+    pub async fn claimed(&self, key: i32, held: bool) -> Result<(), DatabaseError> {
+        let mut denied = false;
         let asked = async {
-            // an answer that does not come tells nothing
-            while !matches!(self.look(key).await, Ok((true, ..))) {
+            loop {
+                match self.look(key).await {
+                    Ok((true, ..)) => return,
+                    Ok(_) => denied = true,
+                    Err(_) => {}
+                }
                 sleep(LOOK_INTERVAL).await;
             }
         };
-        let claimed = timeout(self.limit, asked).await;
-        claimed.map_err(|_| DatabaseError::new("the lock could not be waited for"))
+        match timeout(self.limit, asked).await {
+            Ok(()) => Ok(()),
+            Err(_) if held && !denied => Ok(()),
+            Err(_) => Err(DatabaseError::new("the lock is not seen by way of database.url: is that the same server?")),
+        }
     }
 
     /// Errors when the lock is neither held nor waited for, looking every `interval`: the server may have given up a

@@ -51,7 +51,7 @@ pub const RELAY_ROWS: &str = "pgherald_relay_rows_total";
 pub const RELAY_BATCHES: &str = "pgherald_relay_batches_total";
 /// Time of such a step, without what it waited for rows, and without its commit.
 pub const RELAY_SECONDS: &str = "pgherald_relay_batch_seconds";
-/// Rows that are in the queue.
+/// Rows that were left by the last step, or do not move.
 pub const RELAY_WAITING: &str = "pgherald_relay_waiting_rows";
 /// How full the queue is: 1 = triggers drop what they have to tell.
 pub const RELAY_FULL: &str = "pgherald_relay_queue_full_ratio";
@@ -116,7 +116,12 @@ pub const ALL: &[(&str, Kind, &[&str], &str)] = &[
     (RELAY_ROWS, Kind::Counter, &[], "Rows that this daemon has taken from the queue as the relay"),
     (RELAY_BATCHES, Kind::Counter, &[], "Batches in which it has sent them"),
     (RELAY_SECONDS, Kind::Histogram, &[], "Time of a batch, from finding rows to their being sent; without its commit"),
-    (RELAY_WAITING, Kind::Gauge, &[], "Rows in the relay's queue, whoever relays"),
+    (
+        RELAY_WAITING,
+        Kind::Gauge,
+        &[],
+        "Rows that the last batch has left in the queue, or that do not move, whoever relays",
+    ),
     (RELAY_FULL, Kind::Gauge, &[], "How full the relay's queue is, 0 to 1; at 1 triggers drop what they have to tell"),
     (RELAY_BELLS, Kind::Counter, &[], "Times that writers woke the relay; those who ring at once wake it once"),
     (RELAY_LATE, Kind::Counter, &[], "Rows that nobody rang for; more than 0 is a bug, or somebody else's INSERT"),

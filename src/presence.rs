@@ -48,9 +48,7 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
             let (key, held) = take_at_last(claim, database, hub, access).await?;
             let here = async {
-                if !held {
-                    claim.claimed(key).await?;
-                }
+                claim.claimed(key, held).await?;
                 claimed = true;
                 let silent = tell(key, database, hub, access).await;
                 gauge!(m::RELAY_PRESENT).set(1.0);

@@ -185,6 +185,8 @@ impl<'a> Relay<'a> {
                 if quiet && self.untidy >= self.pace.tidy_rows / TIDY_IDLE_SHARE {
                     self.tidy().await?;
                 }
+                // what had to be rung for is there to be seen by now
+                self.claim.forget_bell();
                 let rests = last_row.elapsed() >= self.pace.linger && !self.must_stay_awake().await?;
                 // what was rolled back was never taken, and is looked through each time
                 if rests && self.idle_tidy.0 <= Instant::now() && self.is_large().await? {
@@ -192,8 +194,6 @@ impl<'a> Relay<'a> {
                     let interval = self.idle_tidy.1;
                     self.idle_tidy = (Instant::now() + interval, (2 * interval).min(IDLE_TIDY_INTERVAL_MAX));
                 }
-                // what had to be rung for is there to be seen by now
-                self.claim.forget_bell();
                 if rests && self.claim.try_lock(ASLEEP).await? {
                     show_state("asleep");
                     self.sleep().await?;

@@ -27,7 +27,7 @@ const STANDING: &str = "with locks as (
            pg_catalog.has_function_privilege('pgherald.relay(integer, integer)', 'execute')
            and pg_catalog.has_function_privilege('pgherald.recycle(bigint)', 'execute') as may_relay,
            pg_catalog.quote_ident(current_user) as role,
-           pgherald.relay_wanted() as wanted, exists (select from pgherald.appending()) as appending
+           exists (select from locks s where not s.exclusive) as silent, pgherald.relay_wanted() as wanted, exists (select from pgherald.appending()) as appending
       from pgherald.backlog() b left join pgherald.transport t on true";
 
 /// All that there is to know at one moment.
@@ -57,6 +57,8 @@ pub struct Standing {
     pub wanted: bool,
     /// There are triggers that append.
     pub appending: bool,
+    /// Transactions are open that have appended or have found no daemon.
+    pub silent: bool,
 }
 
 /// The session of a relay.
@@ -102,6 +104,7 @@ impl Standing {
             role: row.get("role"),
             wanted: row.get("wanted"),
             appending: row.get("appending"),
+            silent: row.get("silent"),
         }
     }
 

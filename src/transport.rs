@@ -41,7 +41,8 @@ pub async fn run(
 ) -> Infallible {
     show_state("");
     let mut told = 0;
-    let mut appending = false;
+    let (mut appending, mut silent) = (false, false);
+    let mut hears = hears.clone();
     // since the last look writers may have found nobody, and have ended
     let mut unheard = false;
     // triggers may append, and we are not there for them
@@ -70,11 +71,12 @@ pub async fn run(
                         grants(&standing.role)
                     );
                 }
-                if append || appending {
+                // and what was in flight then, when it has ended
+                if append || appending || silent && !standing.silent {
                     // again and again, so it is never too early
                     tell_everyone(hub, access, false);
                 }
-                appending = append;
+                (appending, silent) = (append, standing.silent);
                 told = standing.waiting;
             }
             Err(error) => {
@@ -87,14 +89,19 @@ pub async fn run(
             }
         }
         let rung = timeout(settings.heartbeat_interval, changed.notified()).await.is_ok();
-        (unheard, unknown) = (unheard || rung, unknown || rung);
+        // a change of the transport while nothing was heard rings for nobody
+        let deaf = hears.has_changed().unwrap_or(true);
+        if deaf {
+            hears.mark_unchanged();
+        }
+        (unheard, unknown) = (unheard || rung, unknown || rung || deaf);
     }
     info!("triggers send by way of a relay");
     let tell = |late| tell_everyone(hub, access, late);
     tokio::join!(
         presence::run(settings, database, hub, access),
         turn::run(settings, database, Pace::default()),
-        backlog::watch(settings, database, hears, tell)
+        backlog::watch(settings, database, &hears, tell)
     )
     .0
 }

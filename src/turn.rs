@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use tokio::time::sleep;
 use tokio_postgres::types::Type;
 use tracing::{info, warn};
@@ -50,6 +50,7 @@ pub async fn run(settings: &config::Database, database: &Database, pace: Pace) -
         });
         let error = error.await;
         show_state("");
+        gauge!(m::RELAY_WAITING).set(0.0);
         if moved {
             backoff.reset();
         }

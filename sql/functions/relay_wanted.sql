@@ -11,7 +11,7 @@ begin
         return relayed;
     end if;
     return exists (select from pgherald.queue)
-        -- somebody has ever relayed
+        -- it was ever relay (see set_transport)
         or pg_sequence_last_value('pgherald.queue_ordinals') is not null
            and exists (select from pgherald.transport t where t.changed_at > clock_timestamp() - interval '1 hour')
         or exists (select from pgherald.appending())

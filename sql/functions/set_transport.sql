@@ -25,6 +25,10 @@ begin
         insert into pgherald.transport (transport) values (set_transport.transport)
             on conflict (only_row) do update set transport = excluded.transport, changed_at = default;
     end if;
+    if set_transport.transport = 'relay' and pg_sequence_last_value('pgherald.queue_ordinals') is null then
+        -- with a value it says that there was a relay
+        perform setval('pgherald.queue_ordinals', 9999999999);
+    end if;
     -- all of them in any case: one may have been restored from elsewhere
     for watched in
         select t.tgrelid from pg_catalog.pg_trigger t where t.tgname = 'pgherald_truncate' and pgherald.settings(t.tgrelid) is not null

@@ -2,8 +2,7 @@
 -- while it is truncated, if nobody holds it. Writers who come meanwhile take another table; only one who had just decided for this
 -- one waits for the end of this, some milliseconds. They get their short cut back at a later step, when the truncation is committed.
 -- Not beside a standby, which would have to wait for a pg_dump of its own, or end it.
--- Where the queue is closed nobody writes to any table, and each is truncated as soon as it can be, because it may be their size that
--- has closed it.
+-- Where the size of the tables has closed the queue nobody writes to any, and each is truncated as soon as it can be.
 create or replace function pgherald.shrink_queue() returns void
 language plpgsql volatile set search_path = pg_catalog, pg_temp as $$
 declare
@@ -12,6 +11,9 @@ declare
     left_over boolean;
 begin
     if pg_sequence_last_value('pgherald.queue_slot') = 4 then
+        if pgherald.queue_bytes() <= 16 * pgherald.queue_limit() then
+            return;
+        end if;
         for k in select n from generate_series(0, 3) n
                   where pg_relation_size(format('pgherald.queue_%s', n)) > 65536
                     and not exists (select from pg_locks l where l.relation = format('pgherald.queue_%s', n)::regclass and l.pid is distinct from pg_backend_pid()
@@ -53,4 +55,4 @@ begin
     end if;
 end $$;
 revoke all on function pgherald.shrink_queue() from public;
-comment on function pgherald.shrink_queue() is 'Empties the file of the queue''s usual table where it is larger than 64 KB and nothing is in it; where the queue is closed, of all its tables. For the relay, when nothing waits.';
+comment on function pgherald.shrink_queue() is 'Empties the file of the queue''s usual table where it is larger than 64 KB and nothing is in it; where their size has closed the queue, of all its tables. For the relay, when nothing waits.';

@@ -10,7 +10,7 @@
 -- DROP TRIGGER takes ACCESS EXCLUSIVE on its table. All tables are locked together or none: nobody queues behind a lock
 -- that waits, and no transaction of the application ends in a deadlock. It tries for 10 seconds (-v wait=1min for longer).
 -- What is pgherald's own is locked last. For each of these tables it waits for a tenth of a second at most, then it lets go of all
--- and tries again; the queue of the relay is free whenever the relay has ended a step, 160 ms at most.
+-- and tries again; the queue of the relay is free whenever the relay has ended a step, 320 ms at most.
 -- Where tables are too busy for that, call `select pgherald.unwatch('public.tasks')` for one after the other first.
 --
 -- A daemon may keep running meanwhile; it hears nothing any more. The roles of roles.sql serve the whole cluster and stay:

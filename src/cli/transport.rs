@@ -68,6 +68,8 @@ async fn look(client: &Client) -> Result<Standing, Failure> {
 /// Sets it, says what changed, and waits for a relay to be there where one is needed and a daemon can be seen.
 async fn set(client: &Client, transport: &String, left_out: &Cell<u32>) -> Result<Standing, Failure> {
     let before = look(client).await?;
+    // what the server says of itself to whoever connects
+    left_out.set(0);
     client.batch_execute("begin isolation level read committed").await.map_err(|error| failure(&error))?;
     let sql = "select pgherald.set_transport($1)";
     let row = client.query_typed_one(sql, &[(transport, Type::TEXT)]).await.map_err(|error| failure(&error))?;
