@@ -26,6 +26,23 @@ async fn sessions_are_told_when_their_daemon_becomes_present() {
     hears_nothing_but_a_mark(&mut alice, &world.database).await;
 }
 
+/// As with a pool that has found the standby of two servers: it answers, and has never seen our lock.
+#[tokio::test]
+async fn a_pool_that_leads_elsewhere_does_not_tell_many_times_a_second() {
+    let (database, other) = (silent().await, silent().await);
+    let daemon = Settings::new(&other.url).set("database.listen_url", &database.url).start().await;
+    let refused = async || daemon.log().matches("is that the same server?").count();
+    until("the lock not to be seen", async || refused().await == 1).await;
+    let told = async || daemon.metric("pgherald_reconnect_frames_total").await;
+    let mut alice = daemon.browser("alice", "7").await;
+    let (before, began) = (told().await, std::time::Instant::now());
+    until("the same again", async || refused().await == 3).await;
+    assert!(began.elapsed() > Duration::from_secs(2), "{:?}", began.elapsed());
+    let told = told().await - before;
+    assert!((2.0..10.0).contains(&told), "{told} times");
+    alice.hears(&["reconnect notification_dropped"]).await;
+}
+
 #[tokio::test]
 async fn a_transaction_that_told_nobody_is_made_good_when_it_has_ended() {
     for end in ["commit", "rollback"] {

@@ -274,7 +274,12 @@ async fn a_daemon_that_may_not_relay_makes_good_what_it_could_not_hear() {
     until("the daemon to have looked", async || daemon.log().contains("may not relay")).await;
     let mut alice = daemon.browser("alice", "7").await;
     database.run("update tasks set done = not done where id = 1").await;
+    let writer = connect(&database.url).await;
+    writer.batch_execute("begin; update tasks set done = not done where id = 2").await.unwrap();
     database.run("select pgherald.set_transport('notify')").await;
+    alice.hears(&["reconnect notification_dropped"]).await;
+    // and once more what was in flight then
+    writer.batch_execute("commit").await.unwrap();
     alice.hears(&["reconnect notification_dropped"]).await;
     drop((daemon, alice));
     crate::relay_world::forget(&database, &role).await;
