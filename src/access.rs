@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use metrics::counter;
 use moka::future::Cache;
@@ -40,6 +40,8 @@ pub struct Access {
     cache: Cache<(u64, ProjectId, Arc<str>), bool>,
     generations: Box<[AtomicU64]>,
     hasher: RandomState,
+    /// By the relay every change of members is heard.
+    complete: AtomicBool,
 }
 
 enum Rule {
@@ -59,7 +61,7 @@ impl Access {
         let cache = Cache::builder().max_capacity(CACHE_ENTRIES_MAX).time_to_live(authorize.cache_ttl).build();
         let generations = (0..GENERATIONS).map(|_| AtomicU64::new(0)).collect();
         let recheck_on = authorize.recheck_on.clone();
-        Ok(Self { rule, recheck_on, cache, generations, hasher: RandomState::new() })
+        Ok(Self { rule, recheck_on, cache, generations, hasher: RandomState::new(), complete: AtomicBool::new(false) })
     }
 
     /// Whether the bearer of `claims` may see `project` now, or could within `authorize.cache_ttl`. A no is not kept: who
@@ -134,6 +136,16 @@ impl Access {
             Scope::Project(project) => grow(self.count(project)),
             Scope::EveryProject => self.generations.iter().for_each(grow),
         }
+    }
+
+    /// Whether every change of members is heard by way of the relay: not while writers may have found nobody, who then tell nobody.
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// See [`Access::is_complete`].
+    pub fn set_complete(&self, complete: bool) {
+        self.complete.store(complete, Ordering::Release);
     }
 
     /// Membership may have changed there, and the rule is a query: older answers are void, and what follows waits for new ones.

@@ -48,9 +48,11 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
         let error = with_claim(settings, database, "pgherald presence", async |claim| {
             let (key, held) = take_at_last(claim, database, hub, access).await?;
             let here = async {
+                access.set_complete(false);
                 claim.claimed(key, held).await?;
                 claimed = true;
                 let silent = tell(key, database, hub, access).await;
+                access.set_complete(true);
                 gauge!(m::RELAY_PRESENT).set(1.0);
                 // at once: one of those may take hours
                 let outlasted = async {
@@ -68,6 +70,7 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
             tokio::try_join!(here, held).map(|(never, _)| never)
         });
         let error = error.await;
+        access.set_complete(false);
         gauge!(m::RELAY_PRESENT).set(0.0);
         if claimed {
             backoff.reset();
@@ -104,6 +107,7 @@ async fn take_at_last(
 ) -> Result<(i32, bool), DatabaseError> {
     let [.., last] = PRESENT;
     loop {
+        access.set_complete(false);
         if let Some(taken) = take(claim).await? {
             return Ok(taken);
         }
@@ -114,6 +118,7 @@ async fn take_at_last(
         };
         let told = async {
             let silent = tell(last, database, hub, access).await;
+            access.set_complete(true);
             outlast(silent, last, database, hub, access).await;
             pending::<Infallible>().await
         };
