@@ -40,7 +40,7 @@ pub struct Access {
     cache: Cache<(u64, ProjectId, Arc<str>), bool>,
     generations: Box<[AtomicU64]>,
     hasher: RandomState,
-    /// By the relay every change of members is heard.
+    /// Every change of members that the relay sends on is heard, and none was kept back by a writer who found no daemon.
     complete: AtomicBool,
 }
 

@@ -29,8 +29,9 @@ enum Wanted {
     Forbidden(Standing),
 }
 
-/// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung, while the listener `hears`; from then on this
-/// daemon takes part, also after a return to `notify`: somebody may have begun before.
+/// Waits until a relay is wanted, looking every `database.heartbeat_interval` and when `changed` is rung; from then on this
+/// daemon takes part, also after a return to `notify`: somebody may have begun before. `hears` tells whether the listener does:
+/// where it does not, it tells everybody later what is not known now.
 pub async fn run(
     settings: &config::Database,
     database: &Database,

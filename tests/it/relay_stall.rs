@@ -69,7 +69,7 @@ async fn a_relay_that_cannot_connect_costs_precision_only() {
     hears_at_last(&mut alice, "task UPDATE 7/1").await;
 }
 
-/// Neither the relay nor who watches it can ask the server, whom others are still connected to.
+/// Nobody relays, and who watches that gets no answer, while older connections to the server live on.
 #[tokio::test]
 async fn a_pool_that_gets_no_answer_costs_precision_only() {
     let database = silent().await;
