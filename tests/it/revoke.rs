@@ -266,3 +266,39 @@ async fn what_was_written_before_a_removal_and_committed_after_it_waits() {
     assert_eq!(carol.short().await, "revoked");
     assert_eq!(told(&mut carol).await, [""; 0]);
 }
+
+/// A daemon that writers do not know of hears what is relayed all the same, and may not have been told of the removal.
+#[tokio::test]
+async fn who_was_removed_while_nobody_was_present_is_told_nothing_that_is_relayed_after_it() {
+    let database = Database::sample().await;
+    database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
+    let daemon = Settings::new(&database.url).start().await;
+    daemon.is_relay("awake").await;
+    daemon.is_present().await;
+    let (mut carol, mut alice) = (session(&daemon, "carol", "7").await, session(&daemon, "alice", "7").await);
+    // it is not present again before it has a new connection, and does not try for a while
+    let other = connect(&database.url).await;
+    let name: String = other.query_one("select current_database()::text", &[]).await.unwrap().get(0);
+    let admin = connect(&database.url.replace(&name, "postgres")).await;
+    admin.batch_execute(&format!("alter database {name} allow_connections false")).await.unwrap();
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                  where datname = current_database() and application_name = 'pgherald presence'";
+    database.run(ended).await;
+    until("it to wait", async || {
+        let log = daemon.log();
+        // at least a second
+        let delay = log.rsplit_once("\"delay_ms\":\"").map_or("", |(_, rest)| rest);
+        delay.chars().take_while(char::is_ascii_digit).count() > 3
+    })
+    .await;
+    told(&mut carol).await;
+    database.run("delete from project_members where user_id = 'carol'").await;
+    // as another daemon is that has begun meanwhile
+    other.batch_execute("select pg_advisory_lock(7434, 13)").await.unwrap();
+    database.run("update tasks set done = true where id = 1").await;
+    while alice.short().await != "task UPDATE 7/1" {}
+    let heard = told(&mut carol).await;
+    assert!(heard.iter().any(|frame| frame == "revoked"), "{heard:?}");
+    assert!(!heard.iter().any(|frame| frame.starts_with("task")), "{heard:?}");
+    admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
+}
