@@ -49,6 +49,7 @@ pub const FUNCTIONS: &[File] = embed!("sql/functions":
     "plan.sql"
     "primary_key.sql"
     "queue_bytes.sql"
+    "queue_files_limit.sql"
     "queue_limit.sql"
     "recycle.sql"
     "refresh.sql"

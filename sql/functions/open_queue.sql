@@ -5,7 +5,7 @@ begin
     if abs(bytes - coalesce(pg_sequence_last_value('pgherald.queue_dead'), 0)) > pgherald.queue_limit() / 16 then
         perform setval('pgherald.queue_dead', bytes);
     end if;
-    if pg_sequence_last_value('pgherald.queue_slot') = 4 and bytes <= 16 * pgherald.queue_limit() then
+    if pg_sequence_last_value('pgherald.queue_slot') = 4 and bytes <= pgherald.queue_files_limit() then
         perform setval('pgherald.queue_slot', 0);
     end if;
 end $$;

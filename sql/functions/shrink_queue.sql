@@ -11,7 +11,7 @@ declare
     left_over boolean;
 begin
     if pg_sequence_last_value('pgherald.queue_slot') = 4 then
-        if pgherald.queue_bytes() <= 16 * pgherald.queue_limit() then
+        if pgherald.queue_bytes() <= pgherald.queue_files_limit() then
             return;
         end if;
         for k in select n from generate_series(0, 3) n

@@ -16,10 +16,12 @@ const OVERSHOOT_BYTES: i64 = 20 * 8192;
 /// What the queue's tables have more than when nothing was in them.
 const FILLED: &str = "pgherald.queue_bytes() - pg_sequence_last_value('pgherald.queue_dead')";
 
-/// Rewrites the functions of the triggers with another limit.
+/// Another limit, for sessions too that have planned with the usual one.
 async fn limit(database: &Database) {
     let settings = "create or replace function pgherald.queue_limit() returns bigint
         language sql immutable set search_path = pg_catalog, pg_temp as $$ select 16 * 8192::bigint $$;
+        create or replace function pgherald.queue_files_limit() returns bigint
+        language sql immutable set search_path = pg_catalog, pg_temp as $$ select 16 * pgherald.queue_limit() $$;
         select pgherald.set_transport('relay')";
     database.run(settings).await;
     assert_eq!(number(&database.client, "pgherald.queue_limit()").await, LIMIT_BYTES);
