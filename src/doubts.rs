@@ -21,6 +21,8 @@ pub struct Doubt {
     pub subjects: Vec<Arc<str>>,
     /// After which change of membership.
     pub round: u64,
+    /// The number of the next change to be heard: what came before can be told to those who are still members.
+    pub next: u64,
 }
 
 impl Hub {
@@ -48,23 +50,36 @@ impl Hub {
         let known = roster.projects.get(project)?;
         let sessions = known.members.keys().filter_map(|id| roster.sessions.get(id));
         let subjects: HashSet<Arc<str>> = sessions.filter_map(|session| session.subject.clone()).collect();
-        Some(Doubt { project: project.clone(), subjects: subjects.into_iter().collect(), round: known.round })
+        let (subjects, next) = (subjects.into_iter().collect(), roster.history.next());
+        Some(Doubt { project: project.clone(), subjects, round: known.round, next })
     }
 
-    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held. Void where
-    /// the membership has changed again: then the project is still held. Returns the sessions revoked.
+    /// The answer to a doubt: revokes whoever was asked about and is not `allowed`, and lets go what was held. Where the
+    /// membership may have changed again nobody is revoked, and only what was heard before the question is let go, so that
+    /// a project that changes all the time is told all the same. Returns the sessions revoked.
     pub fn release(&self, doubt: &Doubt, allowed: &HashSet<Arc<str>>) -> usize {
         let asked: HashSet<&Arc<str>> = doubt.subjects.iter().collect();
         let (mut due, now) = (Vec::new(), now());
         let mut roster = self.lock();
         let Roster { sessions, projects, kept, .. } = &mut *roster;
-        let known = projects.get_mut(&doubt.project).filter(|known| known.round == doubt.round);
-        let Some(known) = known else { return 0 };
+        let Some(known) = projects.get_mut(&doubt.project) else { return 0 };
+        let overtaken = known.round != doubt.round;
+        let held =
+            if overtaken { known.held.as_mut().map(|held| held.take_before(doubt.next)) } else { known.held.take() };
+        if let Some(held) = &held {
+            *kept -= held.len();
+        } else if overtaken {
+            return 0;
+        }
         let gone = |id: &u64| {
             let subject = sessions.get(id).and_then(|session| session.subject.as_ref());
             subject.is_some_and(|subject| asked.contains(subject) && !allowed.contains(subject))
         };
-        let revoked: Vec<u64> = known.members.keys().copied().filter(gone).collect();
+        let gone: HashSet<u64> = known.members.keys().copied().filter(gone).collect();
+        if let (true, Some(waiting)) = (overtaken, &mut known.held) {
+            waiting.owed.extend(&gone);
+        }
+        let revoked = if overtaken { HashSet::new() } else { gone.clone() };
         for id in &revoked {
             if let (Some(member), Some(session)) = (known.members.remove(id), sessions.get_mut(id)) {
                 session.projects.retain(|project| *project != doubt.project);
@@ -74,23 +89,18 @@ impl Hub {
                 due.push(member.outbox);
             }
         }
-        if let Some(held) = known.held.take() {
-            *kept -= held.len();
-            match held.changes {
-                Some(changes) => {
-                    for (number, heard) in changes {
-                        let late = |id: &u64| held.joined.get(id).is_some_and(|first| number < *first);
-                        let members = known.members.iter().filter(|(id, _)| !late(id)).map(|(_, member)| member);
-                        self.tell(&heard, 0, &doubt.project, members, &now, &mut due);
-                    }
-                }
-                None => {
-                    let spread = self.spread(known.members.len());
-                    for member in known.members.values() {
-                        member.outbox.put_reconnect(Some(&doubt.project), Reason::AccessChecked, spread);
-                        due.push(Arc::clone(&member.outbox));
-                    }
-                }
+        if let Some(held) = held {
+            let members = || known.members.iter().filter(|(id, _)| !gone.contains(id));
+            let joined = known.held.as_ref().map_or(&held.joined, |waiting| &waiting.joined);
+            let spread = self.spread(known.members.len());
+            for (_, member) in members().filter(|(id, _)| held.coarse_before.is_some() || held.owed.contains(id)) {
+                member.outbox.put_reconnect(Some(&doubt.project), Reason::AccessChecked, spread);
+                due.push(Arc::clone(&member.outbox));
+            }
+            for (number, heard) in &held.changes {
+                let late = |id: &u64| joined.get(id).is_some_and(|first| number < first);
+                let members = members().filter(|(id, _)| !late(id)).map(|(_, member)| member);
+                self.tell(heard, 0, &doubt.project, members, &now, &mut due);
             }
         }
         if known.members.is_empty() {

@@ -52,11 +52,11 @@ pub async fn run(settings: &config::Database, database: &Database, hub: &Hub, ac
                 claim.claimed(key, held).await?;
                 claimed = true;
                 let silent = tell(key, database, hub, access).await;
-                access.set_complete(true);
                 gauge!(m::RELAY_PRESENT).set(1.0);
                 // at once: one of those may take hours
                 let outlasted = async {
                     outlast(silent, key, database, hub, access).await;
+                    access.set_complete(true);
                     pending::<Result<Infallible, DatabaseError>>().await
                 };
                 tokio::try_join!(outlasted, claim.watch(key, settings.heartbeat_interval)).map(|(never, _)| never)
@@ -118,8 +118,8 @@ async fn take_at_last(
         };
         let told = async {
             let silent = tell(last, database, hub, access).await;
-            access.set_complete(true);
             outlast(silent, last, database, hub, access).await;
+            access.set_complete(true);
             pending::<Infallible>().await
         };
         tokio::select! {

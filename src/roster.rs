@@ -1,7 +1,8 @@
 //! Who is there and what they hear: the hub's state, behind its lock.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::mem::{replace, take};
 use std::sync::Arc;
 
 use crate::encoding::Encodings;
@@ -48,7 +49,7 @@ pub struct Session {
 pub struct Project {
     /// By the session's number.
     pub members: HashMap<u64, Member>,
-    /// Another one after each change of membership: an answer to an older question is void.
+    /// Another one after each change of membership: an answer to an older question is not the last.
     pub round: u64,
     /// Changes wait here while it is asked who may still see them.
     pub held: Option<Held>,
@@ -66,12 +67,16 @@ pub struct Member {
 }
 
 /// What was published to a project since its membership changed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Held {
-    /// With their numbers in the history. `None` = too many to keep.
-    pub changes: Option<Vec<(u64, Heard)>>,
+    /// With their numbers in the history.
+    pub changes: Vec<(u64, Heard)>,
+    /// There were too many to keep: those before this number are one `reconnect`.
+    pub coarse_before: Option<u64>,
     /// Who came meanwhile, and the number of the first change that they have not been told.
     pub joined: HashMap<u64, u64>,
+    /// Who was not told what others were, and may be a member again: a `reconnect`, if so.
+    pub owed: HashSet<u64>,
 }
 
 impl Roster {
@@ -105,7 +110,7 @@ impl Roster {
         if let Some(known) = self.projects.get_mut(project) {
             self.rounds += 1;
             known.round = self.rounds;
-            known.held.get_or_insert_with(|| Held { changes: Some(Vec::new()), joined: HashMap::new() });
+            known.held.get_or_insert_default();
         }
     }
 
@@ -148,7 +153,7 @@ impl Roster {
 impl Held {
     /// Changes kept.
     pub fn len(&self) -> usize {
-        self.changes.as_ref().map_or(0, Vec::len)
+        self.changes.len()
     }
 
     /// Nothing to tell.
@@ -156,11 +161,24 @@ impl Held {
         self.len() == 0
     }
 
-    /// Keeps a change, or forgets all of them where that is not `room`.
+    /// What was heard before the change with this number, and who is owed a `reconnect`; what came later stays.
+    pub fn take_before(&mut self, number: u64) -> Self {
+        let later = self.changes.split_off(self.changes.partition_point(|(place, _)| *place < number));
+        Self {
+            changes: replace(&mut self.changes, later),
+            coarse_before: self.coarse_before.take_if(|before| *before <= number),
+            joined: HashMap::new(),
+            owed: take(&mut self.owed),
+        }
+    }
+
+    /// Keeps a change, or forgets all of them where there is no `room`.
     pub fn keep(&mut self, number: u64, heard: &Heard, room: bool) {
-        match &mut self.changes {
-            Some(changes) if room => changes.push((number, heard.clone())),
-            _ => self.changes = None,
+        if room {
+            self.changes.push((number, heard.clone()));
+        } else {
+            self.changes = Vec::new();
+            self.coarse_before = Some(number + 1);
         }
     }
 }

@@ -41,9 +41,10 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, every: Duration) {
                 judge(&hub, &access, &hub.doubtful(false)).await;
             }
         }
-        judge(&hub, &access, &hub.doubtful(false)).await;
-        // Whoever is held stays held until there is an answer: what can't be asked is never allowed.
-        again = (!hub.doubtful(false).is_empty()).then(|| backoff.next_delay());
+        let answered = judge(&hub, &access, &hub.doubtful(false)).await;
+        // Whoever is held stays held until there is an answer: what can't be asked is never allowed. Where members have
+        // changed since, the hub has rung.
+        again = (!answered).then(|| backoff.next_delay());
         match again {
             Some(delay) => {
                 let retry_ms = delay.as_millis();
@@ -54,19 +55,25 @@ pub async fn run(hub: Arc<Hub>, access: Arc<Access>, every: Duration) {
     }
 }
 
-/// Asks about each project once.
-async fn judge(hub: &Hub, access: &Access, projects: &[ProjectId]) {
+/// Asks about each project once. Tells whether all were answered.
+async fn judge(hub: &Hub, access: &Access, projects: &[ProjectId]) -> bool {
     let answers = stream::iter(projects.to_vec()).map(|project| async move {
-        // Not earlier: an answer is void where the members have changed since.
+        // Not earlier: an answer is not the last where the members have changed since.
         let doubt = hub.doubt(&project)?;
         // Where there is no answer, the reason is in the log.
-        let allowed = access.recheck(&project, &doubt.subjects).await.ok()?;
+        let allowed = access.recheck(&project, &doubt.subjects).await;
         Some((doubt, allowed))
     });
     let answers = answers.buffer_unordered(QUESTIONS_MAX);
     tokio::pin!(answers);
+    let mut answered = true;
     while let Some(answer) = answers.next().await {
+        // None: nobody is subscribed any more
         let Some((doubt, allowed)) = answer else { continue };
+        let Ok(allowed) = allowed else {
+            answered = false;
+            continue;
+        };
         if doubt.subjects.iter().any(|subject| !allowed.contains(subject)) {
             // An older answer must not let them in again.
             access.forget(&Scope::Project(doubt.project.clone()));
@@ -76,4 +83,5 @@ async fn judge(hub: &Hub, access: &Access, projects: &[ProjectId]) {
             info!(project = doubt.project.as_str(), sessions = revoked, "revoked");
         }
     }
+    answered
 }

@@ -302,3 +302,31 @@ async fn who_was_removed_while_nobody_was_present_is_told_nothing_that_is_relaye
     assert!(!heard.iter().any(|frame| frame.starts_with("task")), "{heard:?}");
     admin.batch_execute(&format!("alter database {name} allow_connections true")).await.unwrap();
 }
+
+/// The removal began while nobody was present, and so it is told to nobody; it ends when it likes.
+#[tokio::test]
+async fn who_is_removed_by_a_transaction_from_before_is_told_nothing_that_is_relayed_after_it() {
+    let database = Database::sample().await;
+    database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
+    let silent = connect(&database.url).await;
+    silent.batch_execute("begin; delete from project_members where user_id = 'carol'").await.unwrap();
+    let daemon = Settings::new(&database.url).start().await;
+    daemon.is_relay("awake").await;
+    daemon.is_present().await;
+    let (mut carol, mut alice) = (session(&daemon, "carol", "7").await, session(&daemon, "alice", "7").await);
+    let write = "update tasks set done = not done where id = 1";
+    // by now it looks once a second who has ended
+    tokio::time::sleep(Duration::from_millis(2600)).await;
+    for browser in [&mut alice, &mut carol] {
+        told(browser).await;
+    }
+    database.run(write).await;
+    alice.hears(&["task UPDATE 7/1"]).await;
+    carol.hears(&["task UPDATE 7/1"]).await;
+    silent.batch_execute("commit").await.unwrap();
+    database.run(write).await;
+    while alice.short().await != "task UPDATE 7/1" {}
+    let heard = told(&mut carol).await;
+    assert!(heard.iter().any(|frame| frame == "revoked"), "{heard:?}");
+    assert!(!heard.iter().any(|frame| frame.starts_with("task")), "{heard:?}");
+}
