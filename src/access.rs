@@ -148,14 +148,6 @@ impl Access {
         self.complete.store(complete, Ordering::Release);
     }
 
-    /// Membership may have changed there, and nobody told of it; the rule is a query: what follows waits for a new answer. Older ones
-    /// are kept, or whoever subscribes would be asked about for as long as something is told all the time.
-    pub fn suspect(&self, hub: &Hub, scope: &Scope) {
-        if self.rechecks() {
-            hub.hold(scope);
-        }
-    }
-
     /// Membership may have changed there, and the rule is a query: older answers are void, and what follows waits for new ones.
     pub fn doubt(&self, hub: &Hub, scope: &Scope) {
         if self.rechecks() {

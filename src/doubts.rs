@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::{counter, gauge};
 
@@ -10,7 +11,7 @@ use crate::event::{ProjectId, Scope};
 use crate::hub::{Hub, now};
 use crate::metrics as m;
 use crate::protocol::{Reason, ServerFrame};
-use crate::roster::Roster;
+use crate::roster::{Member, Roster};
 
 /// Who is to be judged again.
 #[derive(Debug)]
@@ -76,8 +77,9 @@ impl Hub {
             subject.is_some_and(|subject| asked.contains(subject) && !allowed.contains(subject))
         };
         let gone: HashSet<u64> = known.members.keys().copied().filter(gone).collect();
-        if let (true, Some(waiting)) = (overtaken, &mut known.held) {
-            waiting.owed.extend(&gone);
+        if let (Some(held), Some(waiting)) = (&held, &mut known.held) {
+            let missed = |id: &&u64| !held.is_empty() || held.coarse_before.is_some() || held.owed.contains(*id);
+            waiting.owed.extend(gone.iter().filter(missed));
         }
         let revoked = if overtaken { HashSet::new() } else { gone.clone() };
         for id in &revoked {
@@ -92,8 +94,12 @@ impl Hub {
         if let Some(held) = held {
             let members = || known.members.iter().filter(|(id, _)| !gone.contains(id));
             let joined = known.held.as_ref().map_or(&held.joined, |waiting| &waiting.joined);
-            let spread = self.spread(known.members.len());
-            for (_, member) in members().filter(|(id, _)| held.coarse_before.is_some() || held.owed.contains(id)) {
+            let coarse: Vec<&Member> = members()
+                .filter(|(id, _)| held.coarse_before.is_some() || held.owed.contains(id))
+                .map(|(_, member)| member)
+                .collect();
+            let spread = if coarse.is_empty() { Duration::ZERO } else { self.spread(coarse.len()) };
+            for member in coarse {
                 member.outbox.put_reconnect(Some(&doubt.project), Reason::AccessChecked, spread);
                 due.push(Arc::clone(&member.outbox));
             }
@@ -102,6 +108,9 @@ impl Hub {
                 let members = members().filter(|(id, _)| !late(id)).map(|(_, member)| member);
                 self.tell(heard, 0, &doubt.project, members, &now, &mut due);
             }
+        }
+        if let Some(waiting) = &mut known.held {
+            waiting.joined.retain(|_, first| *first > doubt.next);
         }
         if known.members.is_empty() {
             projects.remove(&doubt.project);

@@ -80,7 +80,12 @@ impl History {
 
     /// The next change says that the members of these projects may have changed.
     pub fn wall(&mut self, scope: &Scope) {
-        self.walls.push_back((self.next(), scope.clone()));
+        let next = self.next();
+        match self.walls.back_mut() {
+            // the newest is all that counts
+            Some((number, last)) if last == scope => *number = next,
+            _ => self.walls.push_back((next, scope.clone())),
+        }
     }
 
     /// Whether the members of `project` may have changed since someone heard everything up to `cursor`.

@@ -159,7 +159,8 @@ impl Ear {
                         batch = same;
                     }
                     if change.ordinal.is_some() && !self.access.is_complete() {
-                        self.access.suspect(&self.hub, &change.scope);
+                        // members may have changed before, and nobody have told of it
+                        self.access.doubt(&self.hub, &change.scope);
                     }
                     let cursor = change.transaction.map(|transaction| match change.ordinal {
                         Some(ordinal) => Cursor { transaction, ordinal, place: 0 },

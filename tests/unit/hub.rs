@@ -195,7 +195,13 @@ fn a_reconnect_is_spread_over_longer_the_more_are_told() {
     let hub = slow_application(Limits { mailbox_frames: 4, ..limits() });
     let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| session(&hub, name, "7"));
     hub.hold(&Scope::Project(project("7")));
-    (1..=5).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
+    publish(&hub, &tasks("7", &["1"]), 1);
+    hub.release(&doubt(&hub), &allow(&["alice", "bob", "carol"]));
+    for session in [&alice, &bob, &carol] {
+        assert_eq!(told(session), ["task 7/1"]);
+    }
+    hub.hold(&Scope::Project(project("7")));
+    (2..=6).for_each(|number| publish(&hub, &tasks("7", &["1"]), number));
     hub.release(&doubt(&hub), &allow(&["alice", "bob", "carol"]));
     assert_eq!(about(spreads(&[&alice, &bob, &carol])), [3, 3, 3], "the members of the project");
 
