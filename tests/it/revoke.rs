@@ -329,4 +329,14 @@ async fn who_is_removed_by_a_transaction_from_before_is_told_nothing_that_is_rel
     let heard = told(&mut carol).await;
     assert!(heard.iter().any(|frame| frame == "revoked"), "{heard:?}");
     assert!(!heard.iter().any(|frame| frame.starts_with("task")), "{heard:?}");
+    // and then nobody is asked about any more
+    let asked = "pgherald_access_queries_total{kind=\"recheck\",result=\"allowed\"}";
+    until("a change that is told unasked", async || {
+        let before = daemon.metric(asked).await;
+        assert!(before > 0.0);
+        database.run(write).await;
+        while alice.short().await != "task UPDATE 7/1" {}
+        daemon.metric(asked).await == before
+    })
+    .await;
 }
