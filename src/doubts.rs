@@ -70,6 +70,7 @@ impl Hub {
         if let Some(held) = &held {
             *kept -= held.len();
         } else if overtaken {
+            // the answer to a newer question has let go all of it
             return 0;
         }
         let gone = |id: &u64| {
@@ -81,6 +82,7 @@ impl Hub {
             let missed = |id: &&u64| !held.is_empty() || held.coarse_before.is_some() || held.owed.contains(*id);
             waiting.owed.extend(gone.iter().filter(missed));
         }
+        // Who was no member then may be one again, and the next answer tells.
         let revoked = if overtaken { HashSet::new() } else { gone.clone() };
         for id in &revoked {
             if let (Some(member), Some(session)) = (known.members.remove(id), sessions.get_mut(id)) {
