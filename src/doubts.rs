@@ -83,8 +83,8 @@ impl Hub {
             waiting.owed.extend(gone.iter().filter(missed));
         }
         // Who was no member then may be one again, and the next answer tells.
-        let revoked = if overtaken { HashSet::new() } else { gone.clone() };
-        for id in &revoked {
+        let revoked = if overtaken { &HashSet::new() } else { &gone };
+        for id in revoked {
             if let (Some(member), Some(session)) = (known.members.remove(id), sessions.get_mut(id)) {
                 session.projects.retain(|project| *project != doubt.project);
                 let ends = session.quiet && session.projects.is_empty();

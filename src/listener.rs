@@ -157,8 +157,7 @@ impl Ear {
                         self.tell(&mut batch, received);
                         self.access.doubt(&self.hub, &change.scope);
                         batch = same;
-                    }
-                    if change.ordinal.is_some() && !self.access.is_complete() {
+                    } else if change.ordinal.is_some() && !self.access.is_complete() {
                         // members may have changed before, and nobody have told of it
                         self.access.doubt(&self.hub, &change.scope);
                     }
