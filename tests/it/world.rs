@@ -291,6 +291,15 @@ impl Daemon {
     }
 }
 
+/// A test that fails shows what its daemons have said.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the daemon at {} has logged:\n{}", self.address, self.log());
+        }
+    }
+}
+
 /// A database with the sample application and a daemon beside it.
 pub struct World {
     pub daemon: Daemon,
