@@ -195,7 +195,6 @@ impl<'a> Relay<'a> {
                     self.idle_tidy = (Instant::now() + interval, (2 * interval).min(IDLE_TIDY_INTERVAL_MAX));
                 }
                 if rests && self.claim.try_lock(ASLEEP).await? {
-                    show_state("asleep");
                     self.sleep().await?;
                     self.claim.unlock(ASLEEP).await?;
                     show_state("awake");
@@ -227,6 +226,7 @@ impl<'a> Relay<'a> {
         if last.taken > 0 || last.waiting > 0 {
             return Ok(());
         }
+        show_state("asleep");
         loop {
             if timeout(self.asleep_interval, self.claim.bell.notified()).await.is_ok() {
                 counter!(m::RELAY_BELLS).increment(1);
@@ -235,7 +235,9 @@ impl<'a> Relay<'a> {
             }
             let found = self.step(Duration::ZERO).await?.taken;
             if found > 0 {
-                if timeout(BELL_DELAY_MAX, self.claim.bell.notified()).await.is_err() {
+                if timeout(BELL_DELAY_MAX, self.claim.bell.notified()).await.is_ok() {
+                    counter!(m::RELAY_BELLS).increment(1);
+                } else {
                     counter!(m::RELAY_LATE).increment(found.unsigned_abs());
                     warn!(rows = found, "found rows in the queue that nobody had rung for");
                 }

@@ -92,7 +92,8 @@ async fn set(client: &Client, transport: &String, left_out: &Cell<u32>) -> Resul
     let began = Instant::now();
     loop {
         let standing = look(client).await?;
-        if !standing.relayed || standing.relay.is_some() || began.elapsed() >= ELECTION_MAX {
+        let there = standing.relay.is_some() && standing.present > 0;
+        if !standing.relayed || there || began.elapsed() >= ELECTION_MAX {
             return Ok(standing);
         }
         sleep(LOOK_INTERVAL).await;
