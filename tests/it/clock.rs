@@ -72,7 +72,7 @@ async fn lives(browser: &mut Browser) {
 
 #[tokio::test]
 async fn a_clock_that_is_set_forward_ends_no_session_early() {
-    let (clock, world) = WallClock::start(|settings| settings.set("limits.idle_timeout", "1s")).await;
+    let (clock, world) = WallClock::start(|settings| settings.set("limits.idle_timeout", "10s")).await;
     let ten_minutes = token_with(&json!({ "sub": "alice", "exp": now() + 600 }));
     let mut alice = Browser::open(&address(&world.daemon), Some(&ten_minutes)).await.unwrap();
     lives(&mut alice).await;

@@ -410,7 +410,7 @@ async fn a_check_that_hangs_is_a_line_and_the_next_one_goes_on() {
     let database = Database::sample().await;
     let locker = connect(&database.url).await;
     locker.batch_execute("begin; lock table project_members in access exclusive mode").await.unwrap();
-    let settings = || Settings::new(&database.url).set("database.query_timeout", "500ms");
+    let settings = || Settings::new(&database.url).set("database.query_timeout", "3s");
     let report = examine(&settings()).await;
     report.complains_of(&["membership"]);
     report.says("membership", "error", &["database.query_timeout"]);

@@ -67,7 +67,7 @@ async fn a_client_that_does_not_answer_the_close_holds_nobody_up() {
 
 #[tokio::test]
 async fn sessions_are_closed_one_after_the_other_over_the_spread() {
-    let mut world = World::with(|settings| settings.set("limits.drain_spread", "1s")).await;
+    let mut world = World::with(|settings| settings.set("limits.drain_spread", "5s")).await;
     let mut browsers = Vec::new();
     for _ in 0..30 {
         browsers.push(world.daemon.browser("alice", "7").await);
@@ -79,8 +79,8 @@ async fn sessions_are_closed_one_after_the_other_over_the_spread() {
     });
     let mut moments = futures_util::future::join_all(closings).await;
     moments.sort_unstable();
-    // Thirty random moments of a second all fall into a fifth of it once in 10^20 runs.
+    // Thirty random moments of five seconds all fall into a second of it once in 10^18 runs.
     let spread = moments[29] - moments[0];
-    assert!(spread > Duration::from_millis(200), "all went within {spread:?}");
+    assert!(spread > Duration::from_secs(1), "all went within {spread:?}");
     assert_eq!(world.daemon.exit_code().await, Some(0));
 }

@@ -7,10 +7,10 @@ use crate::world::{LIMIT, World, until};
 
 #[tokio::test]
 async fn a_silent_session_is_pinged_and_lives_on_when_it_answers() {
-    let world = World::with(|settings| settings.set("limits.idle_timeout", "1s")).await;
+    let world = World::with(|settings| settings.set("limits.idle_timeout", "4s")).await;
     let mut alice = world.daemon.browser("alice", "7").await;
     let mut pings = 0;
-    while pings < 4 {
+    while pings < 3 {
         // tungstenite answers by itself while it is read.
         let message = tokio::time::timeout(LIMIT, alice.socket.next()).await.expect("a ping").unwrap().unwrap();
         pings += i32::from(matches!(message, Message::Ping(_)));

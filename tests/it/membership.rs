@@ -72,7 +72,7 @@ async fn cached_answers_do_not_outlive_a_reconnect_of_the_listener() {
 async fn who_renews_while_membership_cannot_be_checked_is_not_believed() {
     let database = Database::sample().await;
     let proxy = Proxy::start(&database.url).await;
-    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "500ms");
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "2s");
     let daemon = settings.set("database.listen_url", &database.url).start().await;
     let mut alice = session(&daemon, "alice").await;
     alice.subscribe("7").await;

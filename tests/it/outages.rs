@@ -292,7 +292,7 @@ async fn a_lock_that_is_held_for_long_does_not_fill_the_server_with_sessions() {
 async fn a_daemon_that_cannot_ask_for_membership_lets_nobody_in() {
     let database = Database::sample().await;
     let proxy = Proxy::start(&database.url).await;
-    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "500ms");
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "2s");
     let settings = settings.set("database.pool_connections", "1");
     let daemon = settings.set("database.listen_url", &database.url).start().await;
     proxy.silence();

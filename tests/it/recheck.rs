@@ -266,7 +266,7 @@ async fn a_database_that_is_away_is_no_answer() {
     let database = Database::sample().await;
     let proxy = Proxy::start(&database.url).await;
     let query = "select 1 from project_members where project_id = $1 and user_id = $2";
-    let access = open(&proxy.url(&database.url), query, &[("database.query_timeout", "500ms")]).await.unwrap();
+    let access = open(&proxy.url(&database.url), query, &[("database.query_timeout", "2s")]).await.unwrap();
     assert_eq!(members(&access, &["alice", "bob"]).await, ["alice"]);
     let (recorder, count) = count();
     let _here = metrics::set_default_local_recorder(&recorder);

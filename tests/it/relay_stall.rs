@@ -4,8 +4,8 @@ use pgherald::scratch::Scratch;
 
 use crate::browser::Browser;
 use crate::proxy::Proxy;
-use crate::relay_world::{hears_at_last, queued, relayed, silent, start, until_relays};
-use crate::world::{Database, Settings, World, connect, now, options, token_with, until};
+use crate::relay_world::{hears_at_last, queued, silent, start, until_relays};
+use crate::world::{Database, Settings, connect, now, options, token_with, until};
 
 /// Ends the relay's session, and has its lock, as long as it is not given back.
 async fn stop_relays(database: &Database) {
@@ -53,7 +53,9 @@ async fn a_stranger_with_the_lock_of_the_relay_costs_precision_only() {
 /// The server has a connection for writers, and no other for the relay.
 #[tokio::test]
 async fn a_relay_that_cannot_connect_costs_precision_only() {
-    let World { daemon, database } = relayed().await;
+    let database = silent().await;
+    let daemon = start(&Settings::new(&database.url)).await;
+    until_relays(&daemon).await;
     let mut alice = daemon.browser("alice", "7").await;
     // nobody but who is connected already
     let name: String = database.client.query_one("select current_database()::text", &[]).await.unwrap().get(0);
@@ -75,7 +77,7 @@ async fn a_pool_that_gets_no_answer_costs_precision_only() {
     let database = silent().await;
     let proxy = Proxy::start(&database.url).await;
     let settings = Settings::new(&proxy.url(&database.url)).set("database.listen_url", &database.url);
-    let settings = settings.set("database.query_timeout", "500ms").set("database.connect_timeout", "1s");
+    let settings = settings.set("database.query_timeout", "2s").set("database.connect_timeout", "1s");
     let settings = settings.set("authorize.claim", "projects");
     let daemon = start(&settings).await;
     until_relays(&daemon).await;
@@ -98,7 +100,7 @@ async fn a_pool_that_has_never_answered_costs_precision_only() {
     let database = silent().await;
     let proxy = Proxy::start(&database.url).await;
     let settings = Settings::new(&proxy.url(&database.url)).set("database.listen_url", &database.url);
-    let settings = settings.set("database.query_timeout", "500ms").set("database.connect_timeout", "1s");
+    let settings = settings.set("database.query_timeout", "2s").set("database.connect_timeout", "1s");
     let settings = settings.set("authorize.claim", "projects");
     proxy.silence();
     let daemon = settings.start().await;

@@ -135,7 +135,7 @@ async fn who_told_nobody_between_two_switches_that_were_not_heard_is_made_good()
     let database = Database::sample().await;
     let (asks, listens) = (Proxy::start(&database.url).await, Proxy::start(&database.url).await);
     let settings = Settings::new(&asks.url(&database.url)).set("database.listen_url", &listens.url(&database.url));
-    let daemon = settings.set("database.query_timeout", "500ms").start().await;
+    let daemon = settings.set("database.query_timeout", "2s").start().await;
     let mut alice = daemon.browser("alice", "7").await;
     asks.silence();
     listens.silence();

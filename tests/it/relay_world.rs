@@ -17,7 +17,8 @@ pub async fn silent() -> Database {
 /// The same with a daemon that relays, which has told everybody so.
 pub async fn relayed() -> World {
     let database = silent().await;
-    let daemon = start(&Settings::new(&database.url)).await;
+    // a machine that stands still for some seconds is no reason to look for another relay
+    let daemon = start(&Settings::new(&database.url).set("database.heartbeat_timeout", "10s")).await;
     until_relays(&daemon).await;
     World { daemon, database }
 }

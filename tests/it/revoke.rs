@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::browser::Browser;
 use crate::event_source::{EventSource, request};
 use crate::proxy::Proxy;
+use crate::relay_world::until_relays;
 use crate::witness::{TRANSPORTS, Transport};
 use crate::world::{Daemon, Database, Settings, World, connect, token, until};
 
@@ -159,8 +160,10 @@ async fn a_database_that_does_not_answer_lets_nothing_go() {
     let database = Database::sample().await;
     database.run("insert into project_members values (7, 'carol')").await;
     let proxy = Proxy::start(&database.url).await;
-    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "300ms");
-    let daemon = settings.set("database.listen_url", &database.url).set("limits.mailbox_frames", "4").start().await;
+    let settings = Settings::new(&proxy.url(&database.url)).set("database.query_timeout", "2s");
+    // that it does not find out about the transport either is told later than this
+    let settings = settings.set("database.listen_url", &database.url).set("database.heartbeat_interval", "30s");
+    let daemon = settings.set("limits.mailbox_frames", "4").start().await;
     let mut alice = session(&daemon, "alice", "7").await;
     let mut carol = session(&daemon, "carol", "7").await;
     proxy.silence();
@@ -273,7 +276,7 @@ async fn who_was_removed_while_nobody_was_present_is_told_nothing_that_is_relaye
     let database = Database::sample().await;
     database.run("insert into project_members values (7, 'carol'); select pgherald.set_transport('relay')").await;
     let daemon = Settings::new(&database.url).start().await;
-    daemon.is_relay("awake").await;
+    until_relays(&daemon).await;
     daemon.is_present().await;
     let (mut carol, mut alice) = (session(&daemon, "carol", "7").await, session(&daemon, "alice", "7").await);
     // it is not present again before it has a new connection, and does not try for a while
@@ -311,7 +314,7 @@ async fn who_is_removed_by_a_transaction_from_before_is_told_nothing_that_is_rel
     let silent = connect(&database.url).await;
     silent.batch_execute("begin; delete from project_members where user_id = 'carol'").await.unwrap();
     let daemon = Settings::new(&database.url).start().await;
-    daemon.is_relay("awake").await;
+    until_relays(&daemon).await;
     daemon.is_present().await;
     let (mut carol, mut alice) = (session(&daemon, "carol", "7").await, session(&daemon, "alice", "7").await);
     let write = "update tasks set done = not done where id = 1";

@@ -59,7 +59,7 @@ async fn live(number: usize, client: Arc<Mutex<Client>>, homes: Homes) {
             first = false;
         }
         client.lock().unwrap().home.clear();
-        sleep(PING.mul_f64(1.0 + rand::random::<f64>())).await;
+        sleep(PING.mul_f64(3.0 + rand::random::<f64>())).await;
     }
 }
 
@@ -180,7 +180,9 @@ async fn a_rolling_restart_is_missed_by_nobody_and_refetched_by_nobody() {
     let settings = Settings::new(&database.url)
         .set("limits.connects_per_second", "10000")
         .set("limits.sessions_unauthenticated", "2000")
-        .set("limits.drain_spread", "1s");
+        .set("limits.drain_spread", "1s")
+        // all of them come at once, and each is asked about
+        .set("database.query_timeout", "30s");
     let (mut one, mut two) = (settings.start().await, settings.start().await);
     let homes: Homes = Arc::new(Mutex::new(vec![one.address.clone(), two.address.clone()]));
     let clients: Vec<Arc<Mutex<Client>>> = (0..CLIENTS).map(|_| Arc::default()).collect();

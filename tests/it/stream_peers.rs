@@ -152,12 +152,12 @@ async fn nginx_with_its_defaults_passes_each_event_at_once() {
 
 #[tokio::test]
 async fn heartbeats_keep_a_silent_stream_open_through_nginx() {
-    // As 25 s are to nginx's 60, so are 300 ms to its one second.
-    let world = World::with(|settings| settings.set("limits.idle_timeout", "600ms")).await;
-    let nginx = Nginx::start(&world.daemon, "proxy_read_timeout 1s;").await;
+    // As 25 s are to nginx's 60, so is half a second to its three.
+    let world = World::with(|settings| settings.set("limits.idle_timeout", "1s")).await;
+    let nginx = Nginx::start(&world.daemon, "proxy_read_timeout 3s;").await;
     let mut source = through(&nginx).await;
     let began = Instant::now();
-    while began.elapsed() < Duration::from_secs(4) {
+    while began.elapsed() < Duration::from_secs(7) {
         let before = source.parser.dispatched;
         source.until("heartbeat", |parser| parser.dispatched > before).await;
     }

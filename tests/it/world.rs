@@ -1,5 +1,6 @@
 //! What a test needs of the world: a database of its own, daemons beside it, tokens for people.
 
+use std::io::{BufRead, BufReader};
 use std::ops::Deref;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use pgherald::scratch::{Options, Scratch};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{OnceCell, watch};
 use tokio_postgres::{Client, NoTls};
@@ -214,12 +214,13 @@ impl Settings {
     /// Starts the daemon and waits until it listens.
     pub async fn start(&self) -> Daemon {
         let mut child = self.command(&["serve"]).stdout(Stdio::null()).spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let lines = std::fs::File::from(child.stderr.take().unwrap().into_owned_fd().unwrap());
         let log = Arc::new(Mutex::new(Vec::new()));
         let (found, mut address) = watch::channel(None);
         let keep = Arc::clone(&log);
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
+        // beside the runtime: a test that panics shows all of it
+        std::thread::spawn(move || {
+            for line in BufReader::new(lines).lines().map_while(Result::ok) {
                 let fact: Value = serde_json::from_str(&line).unwrap_or_default();
                 if fact["message"] == "listening" {
                     found.send_replace(fact["address"].as_str().map(str::to_owned));

@@ -33,8 +33,8 @@ pub async fn first_told_in(world: World, broken: &str, write: &str, holds: &str)
     let lost: i64 = world.database.client.query_one(&format!("select {LOST}"), &[]).await.unwrap().get(0);
     assert!(row.get::<_, bool>(0), "{broken}: {holds}, lost {lost}: {}", world.daemon.log());
     let told = alice.short().await;
-    // A heartbeat of the tests is 0.5 s; a slow machine gets ten times as much.
-    assert!(began.elapsed() < Duration::from_secs(5), "{broken}: told after {:?}", began.elapsed());
+    // A heartbeat of the tests is 0.5 s; a slow machine gets much more.
+    assert!(began.elapsed() < Duration::from_secs(20), "{broken}: told after {:?}", began.elapsed());
     world.run(&format!("drop owned by {role}; drop role {role}")).await;
     told
 }

@@ -102,7 +102,7 @@ async fn the_protocol_leaves_no_row_lying() {
 
 /// That what follows is noticed is what the tests above are worth.
 async fn leaves_rows_lying(locks: Locks, final_drain: FinalDrain) {
-    let wrong = Rounds { lying_max: 3, ..Rounds::of(Relay::Sketch(final_drain)) };
+    let wrong = Rounds { lying_max: 8, ..Rounds::of(Relay::Sketch(final_drain)) };
     for verdict in play(&server().await, &[(locks, wrong)], LIMIT).await {
         assert!(verdict.is_whole(), "nothing but late: {verdict}");
         assert!(verdict.late.len() >= 3 && verdict.late.iter().all(|(_, delay)| *delay > LATE), "{verdict}");

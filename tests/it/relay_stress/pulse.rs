@@ -14,7 +14,7 @@ use crate::world::connect;
 const PAUSE: Duration = Duration::from_millis(5);
 
 pub struct Pulse {
-    /// Of each beat when it was sent, and when it was back.
+    /// Of each beat when its pause began, and when it was back.
     beats: Arc<Mutex<Vec<(Instant, Instant)>>>,
     _heart: AbortOnDropHandle<()>,
 }
@@ -40,6 +40,8 @@ impl Pulse {
             let _listener = listener;
             loop {
                 let began = Instant::now();
+                // within the beat: while the machine stands still there is none without one
+                tokio::time::sleep(PAUSE).await;
                 for end in &ends {
                     let sent = end.batch_execute("notify pulse").await.is_ok() && heard.recv().await.is_some();
                     if !sent {
@@ -47,7 +49,6 @@ impl Pulse {
                     }
                 }
                 keep.lock().unwrap().push((began, Instant::now()));
-                tokio::time::sleep(PAUSE).await;
             }
         };
         Self { beats, _heart: AbortOnDropHandle::new(tokio::spawn(heart)) }
@@ -59,6 +60,6 @@ impl Pulse {
         // sorted, and each ends before the next begins
         let first = beats.partition_point(|(_, back)| *back < from);
         let around = beats[first..].iter().take_while(|(sent, _)| *sent <= to);
-        around.map(|(sent, back)| *back - *sent).max().unwrap_or_default()
+        around.map(|(sent, back)| (*back - *sent).saturating_sub(PAUSE)).max().unwrap_or_default()
     }
 }
