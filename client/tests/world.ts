@@ -87,6 +87,10 @@ async function daemon(onTestFinished: Cleanup, url: string, settings: Record<str
     "auth.secret": SECRET,
     "log.format": "json",
     "limits.drain_spread": "200ms",
+    // A machine that stands still is no lost connection.
+    "database.connect_timeout": "30s",
+    "database.query_timeout": "30s",
+    "database.heartbeat_timeout": "30s",
     ...settings,
   };
   const env = Object.fromEntries(

@@ -46,9 +46,9 @@ describe.concurrent("the board", () => {
     const [one, two] = [await browser.context.newPage(), await browser.context.newPage()];
     await enter(one, board, "alice");
     await enter(two, board, "carol");
-    // A busy machine may be late once; what waits for a click or a timer always is.
+    // A busy machine may be late often; what waits for a click or a timer always is.
     const late: number[] = [];
-    for (let round = 0; round < 5; round++) {
+    for (let round = 0; round < 30; round++) {
       const next = `Changed by psql, ${round}`;
       await run(`update tasks set title = '${next}' where id = 1`);
       const changed = Date.now();
@@ -172,14 +172,14 @@ describe.concurrent("the board", () => {
   });
 
   it("lives on when its token has expired", async ({ cleanup, browser }) => {
-    const { board, run } = await demo(cleanup, ["--token-ttl", "8s"]);
+    const { board, run } = await demo(cleanup, ["--token-ttl", "12s"]);
     const page = await browser.context.newPage();
     const states = new Set<string | null>();
     await enter(page, board, "alice");
     const began = Date.now();
     await until("two lifetimes", async () => {
       states.add(await state(page));
-      return Date.now() - began > 17_000;
+      return Date.now() - began > 26_000;
     });
     expect([...states]).toEqual(["live"]);
     await run("update tasks set title = 'Much later' where id = 1");
@@ -194,7 +194,7 @@ describe.concurrent("the inspector", () => {
     const problems: string[] = [];
     page.on("console", (message) => message.type() === "error" && problems.push(message.text()));
     await page.goto(inspector);
-    await page.locator("body[data-state=live]").waitFor();
+    await page.locator("body[data-state=live] #projects li[data-state=live]").first().waitFor();
     expect(page.url()).not.toContain("token");
     const changes = page.locator("tbody.frame[data-type=cache_invalidate]");
     for (let round = 0; round < 5; round++) {

@@ -10,6 +10,8 @@ interface Tab {
   client: pgherald.Client;
   events: pgherald.HeraldEvent[];
   states: string[];
+  /** The tabs that have said what they want. */
+  wishing: Set<string>;
 }
 declare const window: Tab;
 
@@ -158,7 +160,20 @@ describe.concurrent("tabs that share a connection", () => {
     expect(near.count).toBe(1);
     // The first one has the connection.
     const [first, ...others] = tabs;
+    for (const tab of others) {
+      await tab.evaluate((name) => {
+        const wishing = new Set<string>();
+        Object.assign(window, { wishing });
+        new BroadcastChannel(name).onmessage = ({ data }) => data.type === "wishes" && wishing.add(data.tab);
+      }, `pgherald ws://${near.address}/ws`);
+    }
+    // The next one knows what both want before it is connected.
+    near.silence();
     await first.close();
+    for (const tab of others) {
+      await until("what they want", () => tab.evaluate(() => window.wishing.size === 2));
+    }
+    near.heal();
     await data.run("update tasks set done = true where id = 2");
     for (const tab of others) {
       await until("the next change", async () => (await told(tab)).length === 2);
@@ -174,6 +189,7 @@ describe.concurrent("tabs that share a connection", () => {
     const [first, second] = [await browser.tab(), await browser.tab()];
     for (const tab of [first, second]) {
       await begin(tab, address, "createSharedClient");
+      await until("the first listener to be told", async () => (await refetches(tab)).length === 1);
       await tab.evaluate(() => {
         const all: string[] = [];
         Object.assign(window, { all });

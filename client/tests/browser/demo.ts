@@ -36,10 +36,14 @@ export async function demo(cleanup: (undo: () => unknown) => void, more: string[
   });
   const lines: string[] = [];
   createInterface({ input: child.stdout }).on("line", (line) => lines.push(line.trim()));
-  await until("the demo to say where it is", () => {
-    if (child.exitCode !== null) throw new Error(`the demo has ended: ${lines.join("\n")}`);
-    return lines.some((line) => line.startsWith("psql "));
-  });
+  await until(
+    "the demo to say where it is",
+    () => {
+      if (child.exitCode !== null) throw new Error(`the demo has ended: ${lines.join("\n")}`);
+      return lines.some((line) => line.startsWith("psql "));
+    },
+    120_000,
+  );
   const [board = "", inspector = ""] = lines.filter((line) => line.startsWith("http://"));
   const url = lines.join("\n").match(/psql '([^']+)'/)?.[1];
   let client: pg.Client | undefined;

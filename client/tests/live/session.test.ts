@@ -42,8 +42,13 @@ describe.concurrent("a session", () => {
     const near = await world.network(one.address);
     const page = world.client(near.address);
     await begin(page, data);
+    const witness = world.client(other.address);
+    witness.client.subscribe("7", () => {});
+    await live(witness);
     await data.run("update tasks set done = true where id = 1");
-    await until("the first change", () => told(page).length === 1);
+    for (const { events } of [page, witness]) {
+      await until("the first change", () => events.some(({ type }) => type === "change"));
+    }
     near.target = other.address;
     near.cut();
     await data.run("update tasks set done = true where id = 2");
@@ -70,7 +75,7 @@ describe.concurrent("a session", () => {
 
   it("renews its token in mid-stream", async ({ world }) => {
     const data = await world.database();
-    const { address } = await world.daemon(data.url, { "auth.leeway": "1s" });
+    const { address } = await world.daemon(data.url, { "auth.leeway": "3s" });
     const asked: TokenRequest["reason"][] = [];
     const page = world.client(address, {
       getToken: ({ reason }) => {
@@ -91,7 +96,7 @@ describe.concurrent("a session", () => {
   it("ends with an expired login, and begins again after a new one", async ({ world }) => {
     const data = await world.database();
     const { address } = await world.daemon(data.url, { "auth.leeway": "1s" });
-    let login = token("alice", 3);
+    let login = token("alice", 8);
     const page = world.client(address, { getToken: () => login });
     await begin(page, data);
     await until("its end", () => page.client.status.state === "closed");

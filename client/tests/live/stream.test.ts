@@ -137,7 +137,7 @@ describe.concurrent("where no WebSocket gets through", () => {
     expect(heard[1]).toMatchObject({ resource: "note", ids: ["a,note:b"] });
   });
 
-  it("is tried where a WebSocket is never answered", { timeout: 90_000 }, async ({ world }) => {
+  it("is tried where a WebSocket is never answered", async ({ world }) => {
     const data = await world.database();
     const page = world.client((await world.daemon(data.url)).address, {
       WebSocket: class {
