@@ -20,7 +20,7 @@ const CLIENTS: usize = 1000;
 const PROJECTS: usize = 20;
 /// Between two writes.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Between two pings. A client comes back after once to twice of it: who is there sooner than the news that it has heard
+/// Between two pings. A client comes back after three to four times of it: who is there sooner than the news that it has heard
 /// already is told to refetch.
 const PING: Duration = Duration::from_millis(500);
 

@@ -152,8 +152,8 @@ async fn nginx_with_its_defaults_passes_each_event_at_once() {
 
 #[tokio::test]
 async fn heartbeats_keep_a_silent_stream_open_through_nginx() {
-    // As 25 s are to nginx's 60, so is half a second to its three.
-    let world = World::with(|settings| settings.set("limits.idle_timeout", "1s")).await;
+    // As 25 s are to nginx's 60, so is a second to its three, nearly.
+    let world = World::with(|settings| settings.set("limits.idle_timeout", "2s")).await;
     let nginx = Nginx::start(&world.daemon, "proxy_read_timeout 3s;").await;
     let mut source = through(&nginx).await;
     let began = Instant::now();

@@ -173,8 +173,8 @@ describe.concurrent("tabs that share a connection", () => {
     for (const tab of others) {
       await until("what they want", () => tab.evaluate(() => window.wishing.size === 2));
     }
-    near.heal();
     await data.run("update tasks set done = true where id = 2");
+    near.heal();
     for (const tab of others) {
       await until("the next change", async () => (await told(tab)).length === 2);
       expect(await told(tab)).toEqual(["1", "2"]);
